@@ -1,0 +1,234 @@
+"""What a set of calls cost, with how much of it is known. Pure records: they add, they print as JSON.
+
+Every place that totals costs (a tracker in a workflow, the ledger's queries, a report made from
+MLflow) fills these, so a figure means the same wherever it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from configurable_agents.telemetry import NANOS_PER_USD, PriceStatus, Usage
+
+
+def usd(nanos: int) -> float:
+    """Nano-dollars as float dollars, for display and for public figures ending in `_usd`."""
+    return nanos / NANOS_PER_USD
+
+
+@dataclass(frozen=True, slots=True)
+class CallTotals:
+    """Totals of a set of calls. Addition is associative and commutative: all fields are integers."""
+
+    calls: int = 0
+    cost_nanos: int = 0
+    usage: Usage = Usage()
+    priced_calls: int = 0
+    stated_calls: int = 0
+    free_calls: int = 0
+    unpriced_calls: int = 0
+    no_usage_calls: int = 0
+    unpriced_tokens: int = 0
+    """Tokens of `unpriced` calls; they are in `usage` too."""
+    failed_calls: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.usage.total_tokens
+
+    def plus(self, other: CallTotals) -> CallTotals:
+        return CallTotals(
+            self.calls + other.calls,
+            self.cost_nanos + other.cost_nanos,
+            self.usage.plus(other.usage),
+            self.priced_calls + other.priced_calls,
+            self.stated_calls + other.stated_calls,
+            self.free_calls + other.free_calls,
+            self.unpriced_calls + other.unpriced_calls,
+            self.no_usage_calls + other.no_usage_calls,
+            self.unpriced_tokens + other.unpriced_tokens,
+            self.failed_calls + other.failed_calls,
+        )
+
+    @classmethod
+    def of_call(
+        cls, usage: Usage | None, status: PriceStatus, cost_nanos: int, *, failed: bool = False
+    ) -> CallTotals:
+        """The totals of a single call. `cost_nanos` is ignored unless the price is known."""
+        known = status in (PriceStatus.PRICED, PriceStatus.STATED, PriceStatus.FREE)
+        tokens = usage if usage is not None else Usage()
+        return cls(
+            calls=1,
+            cost_nanos=cost_nanos if known else 0,
+            usage=tokens,
+            priced_calls=int(status is PriceStatus.PRICED),
+            stated_calls=int(status is PriceStatus.STATED),
+            free_calls=int(status is PriceStatus.FREE),
+            unpriced_calls=int(status is PriceStatus.UNPRICED),
+            no_usage_calls=int(status is PriceStatus.NO_USAGE),
+            unpriced_tokens=tokens.total_tokens if status is PriceStatus.UNPRICED else 0,
+            failed_calls=int(failed),
+        )
+
+    @property
+    def covered_calls(self) -> int:
+        """Calls whose cost is known."""
+        return self.priced_calls + self.stated_calls + self.free_calls
+
+    @property
+    def calls_covered_percent(self) -> float:
+        """Share of calls whose cost is known; 100 for no calls at all."""
+        return 100.0 * self.covered_calls / self.calls if self.calls else 100.0
+
+    @property
+    def tokens_covered_percent(self) -> float:
+        """Share of known tokens that are in the sum; 100 for no tokens at all."""
+        total = self.total_tokens
+        return 100.0 * (total - self.unpriced_tokens) / total if total else 100.0
+
+    def coverage(self) -> dict[str, Any]:
+        """The `coverage` object of the JSON contract."""
+        return {
+            "priced_calls": self.priced_calls,
+            "stated_calls": self.stated_calls,
+            "free_calls": self.free_calls,
+            "unpriced_calls": self.unpriced_calls,
+            "no_usage_calls": self.no_usage_calls,
+            "unpriced_tokens": self.unpriced_tokens,
+            "calls_covered_percent": round(self.calls_covered_percent, 4),
+            "tokens_covered_percent": round(self.tokens_covered_percent, 4),
+        }
+
+    def coverage_sentence(self) -> str:
+        """One line for people: `$12.41 + 3 unpriced calls (18,204 tokens), 97.1 % of calls priced`."""
+        parts = [format_usd(self.cost_nanos)]
+        if self.unpriced_calls:
+            parts.append(f"{plural(self.unpriced_calls, 'unpriced call')} ({self.unpriced_tokens:,} tokens)")
+        if self.no_usage_calls:
+            parts.append(f"{plural(self.no_usage_calls, 'call')} without usage")
+        return f"{' + '.join(parts)}, {percent_below(self.calls_covered_percent)} of calls priced"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    provider: str
+    model: str
+    totals: CallTotals
+
+
+@dataclass(frozen=True, slots=True)
+class CostSummary:
+    """Costs of one run, one experiment or everything, one entry per provider and model.
+
+    Entries are sorted by provider, then model, and are unique in the pair.
+    """
+
+    models: tuple[ModelCost, ...] = ()
+    experiment: str = ""
+    run_id: str = ""
+    since_unix_ns: int = 0
+    run_count: int = 0
+
+    @classmethod
+    def of(cls, entries: Iterable[ModelCost], **scope: Any) -> CostSummary:
+        """Adds up entries of the same provider and model. `scope` are the other fields."""
+        sums: dict[tuple[str, str], CallTotals] = {}
+        for entry in entries:
+            key = (entry.provider, entry.model)
+            sums[key] = sums.get(key, CallTotals()).plus(entry.totals)
+        return cls(models=tuple(ModelCost(*key, sums[key]) for key in sorted(sums)), **scope)
+
+    @property
+    def totals(self) -> CallTotals:
+        return sum_totals(entry.totals for entry in self.models)
+
+    def by_provider(self) -> dict[str, CallTotals]:
+        """Totals per provider, most expensive first."""
+        sums: dict[str, CallTotals] = {}
+        for entry in self.models:
+            sums[entry.provider] = sums.get(entry.provider, CallTotals()).plus(entry.totals)
+        return dict(sorted(sums.items(), key=lambda item: (-item[1].cost_nanos, item[0])))
+
+    def models_of(self, provider: str) -> tuple[ModelCost, ...]:
+        """Entries of one provider, most expensive first."""
+        mine = (entry for entry in self.models if entry.provider == provider)
+        return tuple(sorted(mine, key=lambda entry: (-entry.totals.cost_nanos, entry.model)))
+
+    @property
+    def most_expensive_provider(self) -> str | None:
+        """`None` when nothing has cost anything."""
+        ranked = self.by_provider()
+        return next((name for name, totals in ranked.items() if totals.cost_nanos > 0), None)
+
+    def merged_with(self, other: CostSummary) -> CostSummary:
+        merged = CostSummary.of((*self.models, *other.models))
+        return replace(self, models=merged.models, run_count=self.run_count + other.run_count)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON contract of `cost-report --json` and `generate_cost_report`; see docs/json.md."""
+        totals = self.totals
+        return {
+            "experiment": self.experiment or None,
+            "run_id": self.run_id or None,
+            "since_unix_ns": self.since_unix_ns or None,
+            "run_count": self.run_count,
+            "total_cost_usd": usd(totals.cost_nanos),
+            "total_cost_nanos": totals.cost_nanos,
+            "total_tokens": totals.total_tokens,
+            "call_count": totals.calls,
+            "failed_calls": totals.failed_calls,
+            "tokens": totals.usage._asdict(),
+            "coverage": totals.coverage(),
+            "most_expensive_provider": self.most_expensive_provider,
+            "by_provider": {
+                name: self._provider_json(name, part) for name, part in self.by_provider().items()
+            },
+        }
+
+    def _provider_json(self, provider: str, totals: CallTotals) -> Mapping[str, Any]:
+        return {
+            **_totals_json(totals),
+            "models": {entry.model: _totals_json(entry.totals) for entry in self.models_of(provider)},
+        }
+
+
+def _totals_json(totals: CallTotals) -> dict[str, Any]:
+    return {
+        "total_cost": usd(totals.cost_nanos),
+        "total_cost_nanos": totals.cost_nanos,
+        "total_tokens": totals.total_tokens,
+        "call_count": totals.calls,
+        "failed_calls": totals.failed_calls,
+        "tokens": totals.usage._asdict(),
+        "coverage": totals.coverage(),
+    }
+
+
+def sum_totals(parts: Iterable[CallTotals]) -> CallTotals:
+    total = CallTotals()
+    for part in parts:
+        total = total.plus(part)
+    return total
+
+
+def format_usd(nanos: int) -> str:
+    """Dollars with as many decimals as the amount needs: `$12.41`, `$0.0034`, `$0.00` for zero only."""
+    if nanos == 0:
+        return "$0.00"
+    dollars = usd(nanos)
+    if abs(dollars) >= 1:
+        return f"${dollars:,.2f}"
+    return f"${dollars:.4f}" if abs(dollars) >= 0.0001 else f"${dollars:.9f}".rstrip("0")
+
+
+def percent_below(percent: float) -> str:
+    """A share with one decimal, never rounded up to 100 %."""
+    if 99.9 < percent < 100:
+        return "99.9 %"
+    return f"{percent:.1f} %"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

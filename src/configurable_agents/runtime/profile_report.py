@@ -1,0 +1,127 @@
+"""Where the time of a run went, node by node. Pure records: they print as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from configurable_agents.telemetry import Status
+
+NS_PER_MS = 1_000_000
+DEFAULT_BOTTLENECK_THRESHOLD_PERCENT = 50.0
+
+
+def milliseconds(duration_ns: int) -> float:
+    """Nanoseconds as float milliseconds, for display and public figures ending in `_ms`."""
+    return duration_ns / NS_PER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProfile:
+    """All executions of one node, in one run or over several."""
+
+    node_id: str
+    calls: int
+    total_ns: int
+    """Sum of the durations."""
+    self_ns: int
+    """The same, less the time in which at least one child node ran."""
+    max_ns: int
+    errors: int = 0
+    """Executions that ended with `error` or `cancelled`."""
+    p95_ns: int | None = None
+    """`None` where no percentile is kept."""
+
+    @property
+    def avg_ns(self) -> float:
+        return self.total_ns / self.calls if self.calls else 0.0
+
+    def to_json(self, all_self_ns: int) -> dict[str, Any]:
+        """An entry of `nodes` and `bottlenecks`; see docs/json.md."""
+        return {
+            "node_id": self.node_id,
+            "total_duration_ms": milliseconds(self.total_ns),
+            "self_duration_ms": milliseconds(self.self_ns),
+            "avg_duration_ms": self.avg_ns / NS_PER_MS,
+            "max_duration_ms": milliseconds(self.max_ns),
+            "p95_duration_ms": None if self.p95_ns is None else milliseconds(self.p95_ns),
+            "call_count": self.calls,
+            "error_count": self.errors,
+            "percent_of_total": percent(self.self_ns, all_self_ns),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileReport:
+    """The profile of one run, or of all runs of an experiment."""
+
+    nodes: tuple[NodeProfile, ...] = ()
+    """Highest total first, ties by name."""
+    experiment: str = ""
+    workflow: str = ""
+    run_id: str = ""
+    since_unix_ns: int = 0
+    run_count: int = 0
+    status: Status = Status.UNSPECIFIED
+    """Of the one run; unspecified over several."""
+    wall_ns: int = 0
+    """End less start of the run (so far, when it is in flight); over several runs the sum."""
+
+    @property
+    def all_self_ns(self) -> int:
+        return sum(node.self_ns for node in self.nodes)
+
+    @property
+    def all_total_ns(self) -> int:
+        return sum(node.total_ns for node in self.nodes)
+
+    @property
+    def slowest_node(self) -> NodeProfile | None:
+        """The node with the highest total; `None` when no node has run."""
+        return self.nodes[0] if self.nodes else None
+
+    def percent_of_total(self, node: NodeProfile) -> float:
+        """Self time of the node over the self time of all nodes, in percent."""
+        return percent(node.self_ns, self.all_self_ns)
+
+    def bottlenecks(
+        self, threshold_percent: float = DEFAULT_BOTTLENECK_THRESHOLD_PERCENT
+    ) -> list[NodeProfile]:
+        """Nodes strictly above the threshold, highest share first."""
+        found = [node for node in self.nodes if self.percent_of_total(node) > threshold_percent]
+        return sorted(found, key=lambda node: (-node.self_ns, node.node_id))
+
+    def to_json(self, threshold_percent: float = DEFAULT_BOTTLENECK_THRESHOLD_PERCENT) -> dict[str, Any]:
+        """The JSON contract of `profile-report --json`; see docs/json.md."""
+        all_self_ns = self.all_self_ns
+        slowest = self.slowest_node
+        return {
+            "experiment": self.experiment or None,
+            "workflow": self.workflow or None,
+            "run_id": self.run_id or None,
+            "since_unix_ns": self.since_unix_ns or None,
+            "run_count": self.run_count,
+            "status": self.status.label if self.status else None,
+            "wall_time_ms": milliseconds(self.wall_ns),
+            "total_time_ms": milliseconds(self.all_total_ns),
+            "node_count": len(self.nodes),
+            "threshold_percent": threshold_percent,
+            "slowest_node": None if slowest is None else slowest.to_json(all_self_ns),
+            "bottlenecks": [node.to_json(all_self_ns) for node in self.bottlenecks(threshold_percent)],
+            "nodes": [node.to_json(all_self_ns) for node in self.nodes],
+        }
+
+    def bottleneck_info(self) -> dict[str, Any]:
+        """What the ledger and MLflow keep of it: `slowest_node`, `bottlenecks`, `total_time_ms`."""
+        whole = self.to_json()
+        return {key: whole[key] for key in ("slowest_node", "bottlenecks", "total_time_ms")}
+
+
+def sorted_profiles(nodes: list[NodeProfile]) -> tuple[NodeProfile, ...]:
+    """In the order of `ProfileReport.nodes`."""
+    return tuple(sorted(nodes, key=lambda node: (-node.total_ns, node.node_id)))
+
+
+def percent(part: int, whole: int) -> float:
+    """`part` of `whole` in percent; 0 when there is no whole."""
+    return 100.0 * part / whole if whole else 0.0

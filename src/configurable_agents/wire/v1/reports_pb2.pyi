@@ -1,0 +1,217 @@
+from configurable_agents.wire.v1 import telemetry_pb2 as _telemetry_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Scope(_message.Message):
+    __slots__ = ("experiment", "run_id", "since_unix_ns")
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    experiment: str
+    run_id: str
+    since_unix_ns: int
+    def __init__(self, experiment: _Optional[str] = ..., run_id: _Optional[str] = ..., since_unix_ns: _Optional[int] = ...) -> None: ...
+
+class CallTotals(_message.Message):
+    __slots__ = ("calls", "cost_nanos", "usage", "priced_calls", "stated_calls", "free_calls", "unpriced_calls", "no_usage_calls", "unpriced_tokens", "failed_calls")
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    COST_NANOS_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    PRICED_CALLS_FIELD_NUMBER: _ClassVar[int]
+    STATED_CALLS_FIELD_NUMBER: _ClassVar[int]
+    FREE_CALLS_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_CALLS_FIELD_NUMBER: _ClassVar[int]
+    NO_USAGE_CALLS_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_CALLS_FIELD_NUMBER: _ClassVar[int]
+    calls: int
+    cost_nanos: int
+    usage: _telemetry_pb2.Usage
+    priced_calls: int
+    stated_calls: int
+    free_calls: int
+    unpriced_calls: int
+    no_usage_calls: int
+    unpriced_tokens: int
+    failed_calls: int
+    def __init__(self, calls: _Optional[int] = ..., cost_nanos: _Optional[int] = ..., usage: _Optional[_Union[_telemetry_pb2.Usage, _Mapping]] = ..., priced_calls: _Optional[int] = ..., stated_calls: _Optional[int] = ..., free_calls: _Optional[int] = ..., unpriced_calls: _Optional[int] = ..., no_usage_calls: _Optional[int] = ..., unpriced_tokens: _Optional[int] = ..., failed_calls: _Optional[int] = ...) -> None: ...
+
+class ModelCost(_message.Message):
+    __slots__ = ("provider", "model", "totals")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    totals: CallTotals
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., totals: _Optional[_Union[CallTotals, _Mapping]] = ...) -> None: ...
+
+class CostSummary(_message.Message):
+    __slots__ = ("models", "experiment", "run_id", "since_unix_ns", "run_count")
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    RUN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[ModelCost]
+    experiment: str
+    run_id: str
+    since_unix_ns: int
+    run_count: int
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelCost, _Mapping]]] = ..., experiment: _Optional[str] = ..., run_id: _Optional[str] = ..., since_unix_ns: _Optional[int] = ..., run_count: _Optional[int] = ...) -> None: ...
+
+class NodeProfile(_message.Message):
+    __slots__ = ("node_id", "calls", "total_ns", "self_ns", "max_ns", "errors", "p95_ns")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_NS_FIELD_NUMBER: _ClassVar[int]
+    SELF_NS_FIELD_NUMBER: _ClassVar[int]
+    MAX_NS_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_FIELD_NUMBER: _ClassVar[int]
+    P95_NS_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    calls: int
+    total_ns: int
+    self_ns: int
+    max_ns: int
+    errors: int
+    p95_ns: int
+    def __init__(self, node_id: _Optional[str] = ..., calls: _Optional[int] = ..., total_ns: _Optional[int] = ..., self_ns: _Optional[int] = ..., max_ns: _Optional[int] = ..., errors: _Optional[int] = ..., p95_ns: _Optional[int] = ...) -> None: ...
+
+class ProfileReport(_message.Message):
+    __slots__ = ("nodes", "experiment", "workflow", "run_id", "since_unix_ns", "run_count", "status", "wall_ns")
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    WORKFLOW_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    RUN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    WALL_NS_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[NodeProfile]
+    experiment: str
+    workflow: str
+    run_id: str
+    since_unix_ns: int
+    run_count: int
+    status: int
+    wall_ns: int
+    def __init__(self, nodes: _Optional[_Iterable[_Union[NodeProfile, _Mapping]]] = ..., experiment: _Optional[str] = ..., workflow: _Optional[str] = ..., run_id: _Optional[str] = ..., since_unix_ns: _Optional[int] = ..., run_count: _Optional[int] = ..., status: _Optional[int] = ..., wall_ns: _Optional[int] = ...) -> None: ...
+
+class ListRunsRequest(_message.Message):
+    __slots__ = ("scope", "limit")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    limit: int
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class RunRecord(_message.Message):
+    __slots__ = ("run_id", "experiment", "workflow", "status", "started_unix_ns", "finished_unix_ns", "tags", "total_cost_nanos", "total_tokens", "llm_calls", "unpriced_calls", "node_executions", "bottleneck_info", "mlflow_run_id")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    WORKFLOW_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    STARTED_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_COST_NANOS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    LLM_CALLS_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_CALLS_FIELD_NUMBER: _ClassVar[int]
+    NODE_EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
+    BOTTLENECK_INFO_FIELD_NUMBER: _ClassVar[int]
+    MLFLOW_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    experiment: str
+    workflow: str
+    status: int
+    started_unix_ns: int
+    finished_unix_ns: int
+    tags: _containers.RepeatedCompositeFieldContainer[_telemetry_pb2.Tag]
+    total_cost_nanos: int
+    total_tokens: int
+    llm_calls: int
+    unpriced_calls: int
+    node_executions: int
+    bottleneck_info: str
+    mlflow_run_id: str
+    def __init__(self, run_id: _Optional[str] = ..., experiment: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., finished_unix_ns: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[_telemetry_pb2.Tag, _Mapping]]] = ..., total_cost_nanos: _Optional[int] = ..., total_tokens: _Optional[int] = ..., llm_calls: _Optional[int] = ..., unpriced_calls: _Optional[int] = ..., node_executions: _Optional[int] = ..., bottleneck_info: _Optional[str] = ..., mlflow_run_id: _Optional[str] = ...) -> None: ...
+
+class RunList(_message.Message):
+    __slots__ = ("runs", "matching")
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    MATCHING_FIELD_NUMBER: _ClassVar[int]
+    runs: _containers.RepeatedCompositeFieldContainer[RunRecord]
+    matching: int
+    def __init__(self, runs: _Optional[_Iterable[_Union[RunRecord, _Mapping]]] = ..., matching: _Optional[int] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DaemonStatus(_message.Message):
+    __slots__ = ("version", "pid", "started_unix_ns", "home", "address", "events_committed", "events_duplicate", "events_refused", "events_pending", "runs_live", "runs_total", "ledger_bytes", "spool_bytes", "producers_connected", "exporters")
+    class EventsRefusedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    STARTED_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    HOME_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_DUPLICATE_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_PENDING_FIELD_NUMBER: _ClassVar[int]
+    RUNS_LIVE_FIELD_NUMBER: _ClassVar[int]
+    RUNS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SPOOL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PRODUCERS_CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    EXPORTERS_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    pid: int
+    started_unix_ns: int
+    home: str
+    address: str
+    events_committed: int
+    events_duplicate: int
+    events_refused: _containers.ScalarMap[str, int]
+    events_pending: int
+    runs_live: int
+    runs_total: int
+    ledger_bytes: int
+    spool_bytes: int
+    producers_connected: int
+    exporters: _containers.RepeatedCompositeFieldContainer[ExporterStatus]
+    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., home: _Optional[str] = ..., address: _Optional[str] = ..., events_committed: _Optional[int] = ..., events_duplicate: _Optional[int] = ..., events_refused: _Optional[_Mapping[str, int]] = ..., events_pending: _Optional[int] = ..., runs_live: _Optional[int] = ..., runs_total: _Optional[int] = ..., ledger_bytes: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., producers_connected: _Optional[int] = ..., exporters: _Optional[_Iterable[_Union[ExporterStatus, _Mapping]]] = ...) -> None: ...
+
+class ExporterStatus(_message.Message):
+    __slots__ = ("name", "target", "state", "events_exported", "events_waiting", "events_set_aside", "last_success_unix_ns", "last_error")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_EXPORTED_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_WAITING_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    LAST_SUCCESS_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    target: str
+    state: str
+    events_exported: int
+    events_waiting: int
+    events_set_aside: int
+    last_success_unix_ns: int
+    last_error: str
+    def __init__(self, name: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., events_exported: _Optional[int] = ..., events_waiting: _Optional[int] = ..., events_set_aside: _Optional[int] = ..., last_success_unix_ns: _Optional[int] = ..., last_error: _Optional[str] = ...) -> None: ...
