@@ -12,6 +12,8 @@ from typing import Any
 
 from configurable_agents.telemetry import NANOS_PER_USD, PriceStatus, Usage
 
+NO_TOKENS = Usage()
+
 
 def usd(nanos: int) -> float:
     """Nano-dollars as float dollars, for display and for public figures ending in `_usd`."""
@@ -24,7 +26,7 @@ class CallTotals:
 
     calls: int = 0
     cost_nanos: int = 0
-    usage: Usage = Usage()
+    usage: Usage = NO_TOKENS
     priced_calls: int = 0
     stated_calls: int = 0
     free_calls: int = 0
@@ -58,7 +60,7 @@ class CallTotals:
     ) -> CallTotals:
         """The totals of a single call. `cost_nanos` is ignored unless the price is known."""
         known = status in (PriceStatus.PRICED, PriceStatus.STATED, PriceStatus.FREE)
-        tokens = usage if usage is not None else Usage()
+        tokens = usage if usage is not None else NO_TOKENS
         return cls(
             calls=1,
             cost_nanos=cost_nanos if known else 0,
