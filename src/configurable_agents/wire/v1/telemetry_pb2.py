@@ -24,41 +24,43 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+configurable_agents/wire/v1/telemetry.proto\x12\x1b\x63onfigurable_agents.wire.v1\"h\n\x05\x42\x61tch\x12\x13\n\x0bproducer_id\x18\x01 \x01(\x0c\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x32\n\x06\x65vents\x18\x03 \x03(\x0b\x32\".configurable_agents.wire.v1.Event\"T\n\x03\x41\x63k\x12\x15\n\rnext_sequence\x18\x01 \x01(\x04\x12\x36\n\x08refusals\x18\x02 \x03(\x0b\x32$.configurable_agents.wire.v1.Refusal\"+\n\x07Refusal\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xd1\x02\n\x05\x45vent\x12>\n\x0brun_started\x18\x01 \x01(\x0b\x32\'.configurable_agents.wire.v1.RunStartedH\x00\x12@\n\x0cnode_started\x18\x02 \x01(\x0b\x32(.configurable_agents.wire.v1.NodeStartedH\x00\x12\x42\n\rnode_finished\x18\x03 \x01(\x0b\x32).configurable_agents.wire.v1.NodeFinishedH\x00\x12\x38\n\x08llm_call\x18\x04 \x01(\x0b\x32$.configurable_agents.wire.v1.LlmCallH\x00\x12@\n\x0crun_finished\x18\x05 \x01(\x0b\x32(.configurable_agents.wire.v1.RunFinishedH\x00\x42\x06\n\x04kind\"\xd5\x01\n\nRunStarted\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nexperiment\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12\x17\n\x0fstarted_unix_ns\x18\x04 \x01(\x03\x12.\n\x04tags\x18\x05 \x03(\x0b\x32 .configurable_agents.wire.v1.Tag\x12\x31\n\x05graph\x18\x06 \x01(\x0b\x32\".configurable_agents.wire.v1.Graph\x12\x15\n\rmlflow_run_id\x18\x07 \x01(\t\"!\n\x03Tag\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"H\n\x05Graph\x12\r\n\x05nodes\x18\x01 \x03(\t\x12\x30\n\x05\x65\x64ges\x18\x02 \x03(\x0b\x32!.configurable_agents.wire.v1.Edge\"*\n\x04\x45\x64ge\x12\x11\n\tfrom_node\x18\x01 \x01(\t\x12\x0f\n\x07to_node\x18\x02 \x01(\t\"\x81\x01\n\x0bNodeStarted\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07span_id\x18\x02 \x01(\x06\x12\x16\n\x0eparent_span_id\x18\x03 \x01(\x06\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x17\n\x0fstarted_unix_ns\x18\x06 \x01(\x03\"\xe0\x01\n\x0cNodeFinished\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07span_id\x18\x02 \x01(\x06\x12\x16\n\x0eparent_span_id\x18\x03 \x01(\x06\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x17\n\x0fstarted_unix_ns\x18\x06 \x01(\x03\x12\x13\n\x0b\x64uration_ns\x18\x07 \x01(\x03\x12\x33\n\x06status\x18\x08 \x01(\x0e\x32#.configurable_agents.wire.v1.Status\x12\x12\n\nerror_type\x18\t \x01(\t\"\xcb\x03\n\x07LlmCall\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x0f\n\x07span_id\x18\x03 \x01(\x06\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x31\n\x05usage\x18\x07 \x01(\x0b\x32\".configurable_agents.wire.v1.Usage\x12\x17\n\x0fstarted_unix_ns\x18\x08 \x01(\x03\x12\x13\n\x0b\x64uration_ns\x18\t \x01(\x03\x12\x33\n\x06status\x18\n \x01(\x0e\x32#.configurable_agents.wire.v1.Status\x12\x14\n\x0cservice_tier\x18\x0b \x01(\t\x12\r\n\x05\x62\x61tch\x18\x0c \x01(\x08\x12\x1e\n\x16time_to_first_token_ns\x18\r \x01(\x03\x12\x13\n\x0bresponse_id\x18\x0e \x01(\t\x12\x1e\n\x11stated_cost_nanos\x18\x0f \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nerror_type\x18\x10 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x11 \x01(\r\x12\x11\n\tanomalies\x18\x12 \x03(\tB\x14\n\x12_stated_cost_nanos\"\xf3\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\x02 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x03 \x01(\x03\x12\x1d\n\x15\x63\x61\x63he_write_1h_tokens\x18\x04 \x01(\x03\x12\x15\n\routput_tokens\x18\x05 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x06 \x01(\x03\x12\x1a\n\x12\x61udio_input_tokens\x18\x07 \x01(\x03\x12\x1b\n\x13\x61udio_output_tokens\x18\x08 \x01(\x03\x12\x14\n\x0cweb_searches\x18\t \x01(\x03\"\x95\x01\n\x0bRunFinished\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10\x66inished_unix_ns\x18\x02 \x01(\x03\x12\x13\n\x0b\x64uration_ns\x18\x03 \x01(\x03\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.configurable_agents.wire.v1.Status\x12\x12\n\nerror_type\x18\x05 \x01(\t*W\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n\tSTATUS_OK\x10\x01\x12\x10\n\x0cSTATUS_ERROR\x10\x02\x12\x14\n\x10STATUS_CANCELLED\x10\x03\x32\xbb\x01\n\x10TelemetryService\x12R\n\x06Report\x12\".configurable_agents.wire.v1.Batch\x1a .configurable_agents.wire.v1.Ack(\x01\x30\x01\x12S\n\x0bReportBatch\x12\".configurable_agents.wire.v1.Batch\x1a .configurable_agents.wire.v1.Ackb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+configurable_agents/wire/v1/telemetry.proto\x12\x1b\x63onfigurable_agents.wire.v1\"h\n\x05\x42\x61tch\x12\x13\n\x0bproducer_id\x18\x01 \x01(\x0c\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x32\n\x06\x65vents\x18\x03 \x03(\x0b\x32\".configurable_agents.wire.v1.Event\"G\n\x08RawBatch\x12\x13\n\x0bproducer_id\x18\x01 \x01(\x0c\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x03 \x03(\x0c\"T\n\x03\x41\x63k\x12\x15\n\rnext_sequence\x18\x01 \x01(\x04\x12\x36\n\x08refusals\x18\x02 \x03(\x0b\x32$.configurable_agents.wire.v1.Refusal\"+\n\x07Refusal\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xd1\x02\n\x05\x45vent\x12>\n\x0brun_started\x18\x01 \x01(\x0b\x32\'.configurable_agents.wire.v1.RunStartedH\x00\x12@\n\x0cnode_started\x18\x02 \x01(\x0b\x32(.configurable_agents.wire.v1.NodeStartedH\x00\x12\x42\n\rnode_finished\x18\x03 \x01(\x0b\x32).configurable_agents.wire.v1.NodeFinishedH\x00\x12\x38\n\x08llm_call\x18\x04 \x01(\x0b\x32$.configurable_agents.wire.v1.LlmCallH\x00\x12@\n\x0crun_finished\x18\x05 \x01(\x0b\x32(.configurable_agents.wire.v1.RunFinishedH\x00\x42\x06\n\x04kind\"\xd5\x01\n\nRunStarted\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nexperiment\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12\x17\n\x0fstarted_unix_ns\x18\x04 \x01(\x03\x12.\n\x04tags\x18\x05 \x03(\x0b\x32 .configurable_agents.wire.v1.Tag\x12\x31\n\x05graph\x18\x06 \x01(\x0b\x32\".configurable_agents.wire.v1.Graph\x12\x15\n\rmlflow_run_id\x18\x07 \x01(\t\"!\n\x03Tag\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"H\n\x05Graph\x12\r\n\x05nodes\x18\x01 \x03(\t\x12\x30\n\x05\x65\x64ges\x18\x02 \x03(\x0b\x32!.configurable_agents.wire.v1.Edge\"*\n\x04\x45\x64ge\x12\x11\n\tfrom_node\x18\x01 \x01(\t\x12\x0f\n\x07to_node\x18\x02 \x01(\t\"\x81\x01\n\x0bNodeStarted\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07span_id\x18\x02 \x01(\x06\x12\x16\n\x0eparent_span_id\x18\x03 \x01(\x06\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x17\n\x0fstarted_unix_ns\x18\x06 \x01(\x03\"\xe0\x01\n\x0cNodeFinished\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07span_id\x18\x02 \x01(\x06\x12\x16\n\x0eparent_span_id\x18\x03 \x01(\x06\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x17\n\x0fstarted_unix_ns\x18\x06 \x01(\x03\x12\x13\n\x0b\x64uration_ns\x18\x07 \x01(\x03\x12\x33\n\x06status\x18\x08 \x01(\x0e\x32#.configurable_agents.wire.v1.Status\x12\x12\n\nerror_type\x18\t \x01(\t\"\xcb\x03\n\x07LlmCall\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x0f\n\x07span_id\x18\x03 \x01(\x06\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x31\n\x05usage\x18\x07 \x01(\x0b\x32\".configurable_agents.wire.v1.Usage\x12\x17\n\x0fstarted_unix_ns\x18\x08 \x01(\x03\x12\x13\n\x0b\x64uration_ns\x18\t \x01(\x03\x12\x33\n\x06status\x18\n \x01(\x0e\x32#.configurable_agents.wire.v1.Status\x12\x14\n\x0cservice_tier\x18\x0b \x01(\t\x12\r\n\x05\x62\x61tch\x18\x0c \x01(\x08\x12\x1e\n\x16time_to_first_token_ns\x18\r \x01(\x03\x12\x13\n\x0bresponse_id\x18\x0e \x01(\t\x12\x1e\n\x11stated_cost_nanos\x18\x0f \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nerror_type\x18\x10 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x11 \x01(\r\x12\x11\n\tanomalies\x18\x12 \x03(\tB\x14\n\x12_stated_cost_nanos\"\xf3\x01\n\x05Usage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63\x61\x63he_read_tokens\x18\x02 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x03 \x01(\x03\x12\x1d\n\x15\x63\x61\x63he_write_1h_tokens\x18\x04 \x01(\x03\x12\x15\n\routput_tokens\x18\x05 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x06 \x01(\x03\x12\x1a\n\x12\x61udio_input_tokens\x18\x07 \x01(\x03\x12\x1b\n\x13\x61udio_output_tokens\x18\x08 \x01(\x03\x12\x14\n\x0cweb_searches\x18\t \x01(\x03\"\x95\x01\n\x0bRunFinished\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x18\n\x10\x66inished_unix_ns\x18\x02 \x01(\x03\x12\x13\n\x0b\x64uration_ns\x18\x03 \x01(\x03\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.configurable_agents.wire.v1.Status\x12\x12\n\nerror_type\x18\x05 \x01(\t*W\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n\tSTATUS_OK\x10\x01\x12\x10\n\x0cSTATUS_ERROR\x10\x02\x12\x14\n\x10STATUS_CANCELLED\x10\x03\x32\xbb\x01\n\x10TelemetryService\x12R\n\x06Report\x12\".configurable_agents.wire.v1.Batch\x1a .configurable_agents.wire.v1.Ack(\x01\x30\x01\x12S\n\x0bReportBatch\x12\".configurable_agents.wire.v1.Batch\x1a .configurable_agents.wire.v1.Ackb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'configurable_agents.wire.v1.telemetry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATUS']._serialized_start=2241
-  _globals['_STATUS']._serialized_end=2328
+  _globals['_STATUS']._serialized_start=2314
+  _globals['_STATUS']._serialized_end=2401
   _globals['_BATCH']._serialized_start=76
   _globals['_BATCH']._serialized_end=180
-  _globals['_ACK']._serialized_start=182
-  _globals['_ACK']._serialized_end=266
-  _globals['_REFUSAL']._serialized_start=268
-  _globals['_REFUSAL']._serialized_end=311
-  _globals['_EVENT']._serialized_start=314
-  _globals['_EVENT']._serialized_end=651
-  _globals['_RUNSTARTED']._serialized_start=654
-  _globals['_RUNSTARTED']._serialized_end=867
-  _globals['_TAG']._serialized_start=869
-  _globals['_TAG']._serialized_end=902
-  _globals['_GRAPH']._serialized_start=904
-  _globals['_GRAPH']._serialized_end=976
-  _globals['_EDGE']._serialized_start=978
-  _globals['_EDGE']._serialized_end=1020
-  _globals['_NODESTARTED']._serialized_start=1023
-  _globals['_NODESTARTED']._serialized_end=1152
-  _globals['_NODEFINISHED']._serialized_start=1155
-  _globals['_NODEFINISHED']._serialized_end=1379
-  _globals['_LLMCALL']._serialized_start=1382
-  _globals['_LLMCALL']._serialized_end=1841
-  _globals['_USAGE']._serialized_start=1844
-  _globals['_USAGE']._serialized_end=2087
-  _globals['_RUNFINISHED']._serialized_start=2090
-  _globals['_RUNFINISHED']._serialized_end=2239
-  _globals['_TELEMETRYSERVICE']._serialized_start=2331
-  _globals['_TELEMETRYSERVICE']._serialized_end=2518
+  _globals['_RAWBATCH']._serialized_start=182
+  _globals['_RAWBATCH']._serialized_end=253
+  _globals['_ACK']._serialized_start=255
+  _globals['_ACK']._serialized_end=339
+  _globals['_REFUSAL']._serialized_start=341
+  _globals['_REFUSAL']._serialized_end=384
+  _globals['_EVENT']._serialized_start=387
+  _globals['_EVENT']._serialized_end=724
+  _globals['_RUNSTARTED']._serialized_start=727
+  _globals['_RUNSTARTED']._serialized_end=940
+  _globals['_TAG']._serialized_start=942
+  _globals['_TAG']._serialized_end=975
+  _globals['_GRAPH']._serialized_start=977
+  _globals['_GRAPH']._serialized_end=1049
+  _globals['_EDGE']._serialized_start=1051
+  _globals['_EDGE']._serialized_end=1093
+  _globals['_NODESTARTED']._serialized_start=1096
+  _globals['_NODESTARTED']._serialized_end=1225
+  _globals['_NODEFINISHED']._serialized_start=1228
+  _globals['_NODEFINISHED']._serialized_end=1452
+  _globals['_LLMCALL']._serialized_start=1455
+  _globals['_LLMCALL']._serialized_end=1914
+  _globals['_USAGE']._serialized_start=1917
+  _globals['_USAGE']._serialized_end=2160
+  _globals['_RUNFINISHED']._serialized_start=2163
+  _globals['_RUNFINISHED']._serialized_end=2312
+  _globals['_TELEMETRYSERVICE']._serialized_start=2404
+  _globals['_TELEMETRYSERVICE']._serialized_end=2591
 # @@protoc_insertion_point(module_scope)

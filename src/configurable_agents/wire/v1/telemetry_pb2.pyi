@@ -28,6 +28,16 @@ class Batch(_message.Message):
     events: _containers.RepeatedCompositeFieldContainer[Event]
     def __init__(self, producer_id: _Optional[bytes] = ..., first_sequence: _Optional[int] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
 
+class RawBatch(_message.Message):
+    __slots__ = ("producer_id", "first_sequence", "events")
+    PRODUCER_ID_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    producer_id: bytes
+    first_sequence: int
+    events: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, producer_id: _Optional[bytes] = ..., first_sequence: _Optional[int] = ..., events: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class Ack(_message.Message):
     __slots__ = ("next_sequence", "refusals")
     NEXT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]

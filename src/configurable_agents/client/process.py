@@ -1,0 +1,51 @@
+"""The one emitter of this process for each state folder.
+
+The module keeps a registry because the identity of a producer is the process itself: it must be
+found again by every run of the process, closed when the process ends and renewed when it forks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from pathlib import Path
+
+from configurable_agents.client.emitter import Emitter
+from configurable_agents.client.home import Home
+
+_emitters: dict[Path, Emitter] = {}
+_lock = threading.Lock()
+
+
+def process_recorder(home: Home | None = None) -> Emitter:
+    """The emitter of this process for `home` (default: from the environment). Made when first asked for.
+
+    Thread-safe. Raises `ConfigurationError` when the state folder cannot be used.
+    """
+    found = home or Home.from_environment()
+    with _lock:
+        emitter = _emitters.get(found.folder)
+        if emitter is None:
+            emitter = _emitters[found.folder] = Emitter(found)
+        return emitter
+
+
+def close_process_recorders() -> None:
+    """Flushes and closes all emitters of this process. Runs by itself when the process ends."""
+    with _lock:
+        emitters = list(_emitters.values())
+        _emitters.clear()
+    for emitter in emitters:
+        emitter.close()
+
+
+def _begin_anew_in_child() -> None:
+    global _lock  # noqa: PLW0603 - the parent's lock may be held by a thread that does not exist here
+    _lock = threading.Lock()
+    for emitter in _emitters.values():
+        emitter.begin_anew_in_child()
+
+
+atexit.register(close_process_recorders)
+os.register_at_fork(after_in_child=_begin_anew_in_child)
