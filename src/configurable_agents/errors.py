@@ -40,11 +40,23 @@ class DaemonStartError(AgentsObsError):
 class AlreadyRunningError(DaemonStartError):
     """Another daemon owns this state folder."""
 
+    exit_code = 5
+
+
+class DaemonStopError(AgentsObsError):
+    """The daemon was told to stop and did not, or could not be told."""
+
 
 class NotFoundError(AgentsObsError, LookupError):
     """What was asked for does not exist; the message says what does."""
 
     exit_code = 1
+
+
+class OutputError(AgentsObsError):
+    """Standard output takes nothing more, for example on a full disk."""
+
+    exit_code = 74
 
 
 class MLflowUnavailableError(AgentsObsError):
