@@ -1,0 +1,96 @@
+"""The JSON of `runs --json` and `status --json`. The reports bring their own; docs/json.md has them all."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from configurable_agents.cli.escape import without_password
+from configurable_agents.client.reports import DaemonStatus, ExporterStatus
+from configurable_agents.errors import WireFormatError
+from configurable_agents.observability.cost_summary import usd
+from configurable_agents.runtime.profile_report import milliseconds
+from configurable_agents.telemetry import WorkflowRunRecord
+
+
+def run_json(run: WorkflowRunRecord) -> dict[str, Any]:
+    finished = run.finished_unix_ns
+    return {
+        "run_id": run.run_id,
+        "experiment": run.experiment,
+        "workflow": run.workflow,
+        "status": run.status.label,
+        "started_unix_ns": run.started_unix_ns,
+        "started_at": utc_time(run.started_unix_ns),
+        "finished_unix_ns": finished,
+        "finished_at": None if finished is None else utc_time(finished),
+        "wall_time_ms": None if finished is None else milliseconds(finished - run.started_unix_ns),
+        "total_cost_usd": usd(run.total_cost_nanos),
+        "total_cost_nanos": run.total_cost_nanos,
+        "total_tokens": run.total_tokens,
+        "llm_calls": run.llm_calls,
+        "unpriced_calls": run.unpriced_calls,
+        "node_executions": run.node_executions,
+        "tags": dict(run.tags),
+        "mlflow_run_id": run.mlflow_run_id or None,
+        "bottleneck_info": bottleneck_info(run),
+    }
+
+
+def bottleneck_info(run: WorkflowRunRecord) -> dict[str, Any] | None:
+    """`None` until a node has finished."""
+    if not run.bottleneck_info:
+        return None
+    try:
+        info = json.loads(run.bottleneck_info)
+    except ValueError as error:
+        raise WireFormatError(f"the bottleneck_info of run {run.run_id} is not JSON") from error
+    if not isinstance(info, dict):
+        raise WireFormatError(f"the bottleneck_info of run {run.run_id} is not a JSON object")
+    return info
+
+
+def status_json(status: DaemonStatus) -> dict[str, Any]:
+    return {
+        "version": status.version,
+        "pid": status.pid,
+        "started_unix_ns": status.started_unix_ns,
+        "started_at": utc_time(status.started_unix_ns),
+        "home": status.home,
+        "address": status.address,
+        "events_committed": status.events_committed,
+        "events_pending": status.events_pending,
+        "events_duplicate": status.events_duplicate,
+        "events_refused": dict(sorted(status.events_refused.items())),
+        "runs_live": status.runs_live,
+        "runs_total": status.runs_total,
+        "producers_connected": status.producers_connected,
+        "ledger_bytes": status.ledger_bytes,
+        "spool_bytes": status.spool_bytes,
+        "exporters": [exporter_json(exporter) for exporter in status.exporters],
+    }
+
+
+def exporter_json(exporter: ExporterStatus) -> dict[str, Any]:
+    last_success = exporter.last_success_unix_ns
+    return {
+        "name": exporter.name,
+        "target": without_password(exporter.target),
+        "state": exporter.state,
+        "events_exported": exporter.events_exported,
+        "events_waiting": exporter.events_waiting,
+        "events_set_aside": exporter.events_set_aside,
+        "last_success_unix_ns": last_success or None,
+        "last_success_at": utc_time(last_success) if last_success else None,
+        "last_error": without_password(exporter.last_error) or None,
+    }
+
+
+def utc_time(unix_ns: int) -> str | None:
+    """ISO 8601 with microseconds, in UTC; `None` for a time no calendar has."""
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=unix_ns // 1_000)
+    except OverflowError:
+        return None
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

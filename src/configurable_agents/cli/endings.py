@@ -1,0 +1,81 @@
+"""How a program of ours ends: which exit code, and the one line on stderr that explains it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+
+from configurable_agents.cli.escape import one_line
+from configurable_agents.errors import AgentsObsError
+
+DEBUG_VARIABLE = "AGENTS_OBS_DEBUG"
+
+EXIT_OK = 0
+EXIT_UNEXPECTED = 70
+"""A defect of ours (`EX_SOFTWARE` of sysexits.h)."""
+EXIT_INTERRUPTED = 130
+"""What shells report for a program ended by Ctrl-C."""
+
+
+def run_program(program: Callable[[], None]) -> int:
+    """Runs it and returns the exit code. Nothing it raises becomes a traceback unless asked for."""
+    try:
+        program()
+    except SystemExit as ending:
+        code = exit_code_of(ending)
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    except AgentsObsError as error:
+        complain(str(error))
+        code = error.exit_code
+    except Exception as error:  # noqa: BLE001 - the outermost net: whatever is left is a defect of ours
+        complain_of_defect(error)
+        code = EXIT_UNEXPECTED
+    else:
+        code = EXIT_OK
+    settle_stdout()
+    return code
+
+
+def exit_code_of(ending: SystemExit) -> int:
+    if isinstance(ending.code, int):
+        return ending.code
+    if ending.code is None:
+        return EXIT_OK
+    complain(ending.code)
+    return 1
+
+
+def complain(message: str) -> None:
+    """Names in a message come from outside, so nothing in it may drive the terminal."""
+    with contextlib.suppress(OSError):  # stderr itself is gone: the exit code still tells
+        sys.stderr.write(f"error: {one_line(message)}\n")
+        sys.stderr.flush()
+
+
+def complain_of_defect(error: Exception) -> None:
+    if os.environ.get(DEBUG_VARIABLE):
+        import traceback  # noqa: PLC0415 - rarely needed
+
+        traceback.print_exception(error)
+        hint = "please report it to the maintainers with the traceback above"
+    else:
+        hint = f"please report it to the maintainers with the traceback that {DEBUG_VARIABLE}=1 prints"
+    complain(f"unexpected {type(error).__name__}: {error}; this is a defect of agents-obs, {hint}")
+
+
+def settle_stdout() -> None:
+    """Flushes what is left; a reader that has gone away must not make Python complain at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """Lets all further output to standard output vanish."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,115 @@
+"""Figures as people read them. Pure functions; an unknown figure is a dash, never a zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from configurable_agents.observability.cost_summary import usd
+
+UNKNOWN = "–"  # noqa: RUF001 - a dash, as printed tables have it
+
+NS_PER_US = 1_000
+NS_PER_MS = 1_000_000
+NS_PER_SECOND = 1_000_000_000
+SECONDS_PER_MINUTE = 60
+SECONDS_PER_HOUR = 3_600
+SECONDS_PER_DAY = 86_400
+
+BAR_CELLS = 10
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+DECIMALS_MAX = 6
+"""Smaller amounts than a millionth of a dollar show as `<$0.000001`."""
+
+
+def duration(duration_ns: float) -> str:
+    """`320 ns`, `12 µs`, `850 ms`, `3.2 s`, `2 min 05 s`, `1 h 04 min`, `3 d 07 h`."""
+    if duration_ns < NS_PER_US and round(duration_ns) < NS_PER_US:
+        return f"{duration_ns:.0f} ns"
+    for unit_ns, unit in ((NS_PER_US, "µs"), (NS_PER_MS, "ms")):
+        value = rounded(duration_ns / unit_ns, whole_from=10)
+        if float(value) < 1000:
+            return f"{value} {unit}"
+    seconds = rounded(duration_ns / NS_PER_SECOND, whole_from=SECONDS_PER_MINUTE)
+    if float(seconds) < SECONDS_PER_MINUTE:
+        return f"{seconds} s"
+    return long_duration(round(duration_ns / NS_PER_SECOND))
+
+
+def rounded(value: float, *, whole_from: int) -> str:
+    """One decimal below `whole_from`, none at or above."""
+    one_decimal = f"{value:.1f}"
+    return one_decimal if float(one_decimal) < whole_from else f"{value:.0f}"
+
+
+def long_duration(seconds: int) -> str:
+    if seconds < SECONDS_PER_HOUR:
+        return f"{seconds // 60} min {seconds % 60:02} s"
+    if seconds < SECONDS_PER_DAY:
+        return f"{seconds // SECONDS_PER_HOUR} h {seconds % SECONDS_PER_HOUR // 60:02} min"
+    return f"{seconds // SECONDS_PER_DAY:,} d {seconds % SECONDS_PER_DAY // SECONDS_PER_HOUR:02} h"
+
+
+def count(number: int) -> str:
+    return f"{number:,}"
+
+
+def size(number_bytes: int) -> str:
+    """`812 B`, `4.1 kB`, `1.2 GB`: decimal units, as file managers and disk vendors count."""
+    if number_bytes < 1000:
+        return f"{number_bytes} B"
+    value = float(number_bytes)
+    for unit in ("kB", "MB", "GB"):
+        value /= 1000
+        if float(f"{value:.1f}") < 1000:
+            return f"{value:,.1f} {unit}"
+    return f"{value / 1000:,.1f} TB"
+
+
+def local_time(unix_ns: int) -> str:
+    """`2026-11-22 08:21:07` in the time zone of whoever reads it; a dash for 0."""
+    if not unix_ns:
+        return UNKNOWN
+    try:
+        moment = datetime.fromtimestamp(unix_ns // NS_PER_SECOND).astimezone()
+    except (OverflowError, OSError, ValueError):
+        return f"{unix_ns // NS_PER_SECOND} s after 1970"
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def share_bar(percent: float, cells: int = BAR_CELLS) -> str:
+    """A bar of up to `cells` cells; anything above zero shows at least a sliver."""
+    eighths = min(round(percent / 100 * cells * 8), cells * 8)
+    if percent > 0:
+        eighths = max(eighths, 1)
+    full, rest = divmod(eighths, 8)
+    return "█" * full + (EIGHTHS[rest] if rest else "")
+
+
+def dollar_decimals(amounts_nanos: Iterable[int]) -> int:
+    """How many decimals a column of amounts needs, so that the smallest one can be read."""
+    smallest = min((abs(amount) for amount in amounts_nanos if amount), default=NS_PER_SECOND)
+    if smallest >= NS_PER_SECOND:
+        return 2
+    return 4 if smallest >= 100_000 else DECIMALS_MAX
+
+
+def dollars(nanos: int, decimals: int) -> str:
+    """`$1,204.10`; an amount too small for the decimals shows as smaller than the least of them."""
+    text = f"${usd(nanos):,.{decimals}f}"
+    if nanos and not any(digit in text for digit in "123456789"):
+        return f"<${10**-decimals:.{decimals}f}"
+    return text
+
+
+def cost(nanos: int, *, decimals: int, calls: int, unknown_calls: int) -> str:
+    """The known cost, then a `+` when some of the calls are not in it; a dash when none is."""
+    if not unknown_calls:
+        return dollars(nanos, decimals)
+    return f"{UNKNOWN if unknown_calls == calls else dollars(nanos, decimals)} +"
+
+
+def aligned(cost_text: str) -> str:
+    """Keeps the digits of a column in line when some of its amounts end with a `+`."""
+    return cost_text if cost_text.endswith("+") else f"{cost_text}  "

@@ -1,0 +1,137 @@
+"""The cost report: provider subtotals, their models, a total, and what the total does not cover."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from configurable_agents.cli import figures
+from configurable_agents.cli.escape import printable
+from configurable_agents.cli.render.headings import heading, runs_counted, scope_details
+from configurable_agents.cli.render.tables import (
+    BAR_STYLE,
+    NOTABLE_STYLE,
+    QUIET_STYLE,
+    Cell,
+    Column,
+    Row,
+    table,
+)
+from configurable_agents.observability.cost_summary import (
+    CallTotals,
+    CostSummary,
+    format_usd,
+    percent_below,
+    plural,
+)
+
+COSTLIEST_SIGN = "▲"
+MODEL_INDENT_CELLS = 2
+
+COLUMNS = (
+    Column("", 0, justify="left"),
+    Column("Provider / model", 0, folds=True, justify="left"),
+    Column("Calls", 3),
+    Column("Input", 5),
+    Column("Cached", 5),
+    Column("Output", 5),
+    Column("Tokens", 2),
+    Column("Cost", 0),
+    Column("Share", 1),
+    Column("", 4, justify="left"),
+)
+
+
+def cost_report(summary: CostSummary, *, width: int) -> Iterator[RenderableType]:
+    """`Input` is what was not read from a cache, so that input, cached and output sum to the tokens."""
+    details = scope_details(
+        experiment=summary.experiment, run_id=summary.run_id, since_unix_ns=summary.since_unix_ns
+    )
+    counted = "" if summary.run_id else runs_counted(summary.run_count)
+    yield from heading("Cost by provider and model", *details, counted)
+    if not summary.models:
+        yield Text("No LLM call was recorded.")
+        return
+    yield table(COLUMNS, list(rows(summary)), width=width)
+    yield Text()
+    yield from closing_lines(summary)
+
+
+def rows(summary: CostSummary) -> Iterator[Row]:
+    money = MoneyColumn(summary)
+    for provider, totals in summary.by_provider().items():
+        costliest = provider == summary.most_expensive_provider
+        sign = COSTLIEST_SIGN if costliest else ""
+        name = Cell(printable(provider))
+        yield Row(money.cells(sign, name, totals), style=NOTABLE_STYLE if costliest else "bold")
+        for entry in summary.models_of(provider):
+            model = Cell(printable(entry.model), indent=MODEL_INDENT_CELLS)
+            yield Row(money.cells("", model, entry.totals, bar_style=QUIET_STYLE))
+    *total, _no_bar = money.cells("", Cell("Total"), summary.totals)
+    yield Row((*total, Cell("")), style="bold", total=True)
+
+
+class MoneyColumn:
+    """Makes the cells of a line, all with the same decimals, so that amounts can be compared by eye."""
+
+    def __init__(self, summary: CostSummary) -> None:
+        amounts = [entry.totals.cost_nanos for entry in summary.models]
+        self.decimals = figures.dollar_decimals(amounts)
+        self.whole_nanos = summary.totals.cost_nanos
+        self.some_lack_prices = lacks_prices(summary.totals)
+
+    def cells(
+        self, sign: str, name: Cell, totals: CallTotals, *, bar_style: str = BAR_STYLE
+    ) -> tuple[Cell, ...]:
+        usage = totals.usage
+        return (
+            Cell(sign),
+            name,
+            Cell(figures.count(totals.calls)),
+            Cell(figures.count(usage.all_input_tokens - usage.cache_read_tokens)),
+            Cell(figures.count(usage.cache_read_tokens)),
+            Cell(figures.count(usage.all_output_tokens)),
+            Cell(figures.count(usage.total_tokens)),
+            Cell(self.cost(totals)),
+            *self.share(totals, bar_style),
+        )
+
+    def cost(self, totals: CallTotals) -> str:
+        text = figures.cost(
+            totals.cost_nanos,
+            decimals=self.decimals,
+            calls=totals.calls,
+            unknown_calls=totals.calls - totals.covered_calls,
+        )
+        return figures.aligned(text) if self.some_lack_prices else text
+
+    def share(self, totals: CallTotals, bar_style: str) -> tuple[Cell, Cell]:
+        if not self.whole_nanos or (totals.calls and not totals.covered_calls):
+            return Cell(figures.UNKNOWN), Cell("")
+        percent = 100 * totals.cost_nanos / self.whole_nanos
+        return Cell(percent_below(percent)), Cell(figures.share_bar(percent), bar_style)
+
+
+def closing_lines(summary: CostSummary) -> Iterator[Text]:
+    totals = summary.totals
+    yield Text(totals.coverage_sentence(), style="bold")
+    if lacks_prices(totals):
+        yield Text("+ marks costs that leave out calls without a known price.", style=QUIET_STYLE)
+    costliest = summary.most_expensive_provider
+    if costliest is not None:
+        nanos = summary.by_provider()[costliest].cost_nanos
+        share = percent_below(100 * nanos / totals.cost_nanos)
+        yield Text(
+            f"{COSTLIEST_SIGN} Most expensive provider: {printable(costliest)}"
+            f" ({format_usd(nanos)}, {share} of the known cost)",
+            style=NOTABLE_STYLE,
+            overflow="fold",
+        )
+    if totals.failed_calls:
+        yield Text(f"{plural(totals.failed_calls, 'failed call')} included.", style=QUIET_STYLE)
+
+
+def lacks_prices(totals: CallTotals) -> bool:
+    return totals.covered_calls < totals.calls

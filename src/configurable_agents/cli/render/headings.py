@@ -1,0 +1,34 @@
+"""What a report says above its table: what it is, and which runs it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from configurable_agents.cli import figures
+from configurable_agents.cli.escape import printable
+from configurable_agents.cli.render.tables import HEADING_STYLE, QUIET_STYLE
+from configurable_agents.observability.cost_summary import plural
+
+SEPARATOR = " · "
+
+
+def heading(title: str, *details: str) -> Iterator[Text]:
+    yield Text(title, style=HEADING_STYLE)
+    yield Text(SEPARATOR.join(detail for detail in details if detail), style=QUIET_STYLE, overflow="fold")
+    yield Text()
+
+
+def scope_details(*, experiment: str, run_id: str, since_unix_ns: int) -> tuple[str, ...]:
+    """`everything` when nothing narrows the report down."""
+    return (
+        f"run {printable(run_id)}" if run_id else "",
+        f"experiment {printable(experiment)}" if experiment else "",
+        "" if experiment or run_id else "everything: all experiments",
+        f"since {figures.local_time(since_unix_ns)}" if since_unix_ns else "",
+    )
+
+
+def runs_counted(run_count: int) -> str:
+    return plural(run_count, "run")

@@ -1,0 +1,78 @@
+"""The state of the daemon: one line per fact, and a few per exporter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from configurable_agents.cli import figures
+from configurable_agents.cli.escape import printable, without_password
+from configurable_agents.cli.render.headings import heading
+from configurable_agents.cli.render.tables import ALARMING_STYLE, HEADING_STYLE, NOTABLE_STYLE, QUIET_STYLE
+from configurable_agents.client.reports import DaemonStatus, ExporterStatus
+from configurable_agents.observability.cost_summary import plural
+
+EXPORTER_STYLES = {"retrying": NOTABLE_STYLE, "stopped": ALARMING_STYLE}
+
+
+class Fact(NamedTuple):
+    name: str
+    value: str
+    style: str = ""
+
+
+def daemon_status(status: DaemonStatus) -> Iterator[RenderableType]:
+    yield from heading("Daemon", f"agents-obsd {printable(status.version)}", f"pid {status.pid}")
+    yield facts(daemon_facts(status))
+    for exporter in status.exporters:
+        yield Text()
+        yield Text(f"Exporter {printable(exporter.name)}", style=HEADING_STYLE)
+        yield facts(exporter_facts(exporter))
+
+
+def daemon_facts(status: DaemonStatus) -> Iterator[Fact]:
+    refused = sum(status.events_refused.values())
+    yield Fact("since", figures.local_time(status.started_unix_ns))
+    yield Fact("home", printable(status.home))
+    yield Fact("address", printable(status.address))
+    yield Fact("runs", f"{status.runs_live:,} live, {status.runs_total:,} in all")
+    yield Fact("producers", f"{status.producers_connected:,} connected")
+    yield Fact("events", f"{status.events_committed:,} committed, {status.events_pending:,} pending")
+    yield Fact("duplicates", figures.count(status.events_duplicate))
+    yield Fact("refused", refusals(status.events_refused), ALARMING_STYLE if refused else "")
+    yield Fact("ledger", figures.size(status.ledger_bytes))
+    yield Fact("spool", figures.size(status.spool_bytes))
+
+
+def refusals(events_refused: dict[str, int]) -> str:
+    if not any(events_refused.values()):
+        return "0"
+    by_reason = sorted(events_refused.items(), key=lambda item: (-item[1], item[0]))
+    parts = ", ".join(f"{printable(reason)} {number:,}" for reason, number in by_reason if number)
+    return f"{sum(events_refused.values()):,} ({parts})"
+
+
+def exporter_facts(exporter: ExporterStatus) -> Iterator[Fact]:
+    yield Fact("state", printable(exporter.state), EXPORTER_STYLES.get(exporter.state, ""))
+    yield Fact("target", printable(without_password(exporter.target)))
+    yield Fact("lag", f"{plural(exporter.events_waiting, 'event')} waiting")
+    yield Fact("exported", figures.count(exporter.events_exported))
+    aside = exporter.events_set_aside
+    yield Fact("set aside", figures.count(aside), ALARMING_STYLE if aside else "")
+    last = exporter.last_success_unix_ns
+    yield Fact("last success", figures.local_time(last) if last else "never")
+    if exporter.last_error:
+        yield Fact("last error", printable(without_password(exporter.last_error)), ALARMING_STYLE)
+
+
+def facts(found: Iterator[Fact]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, width=12)
+    grid.add_column(overflow="fold")
+    for fact in found:
+        grid.add_row(Text(fact.name, style=QUIET_STYLE), Text(fact.value, style=fact.style, overflow="fold"))
+    return grid

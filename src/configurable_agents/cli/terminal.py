@@ -1,0 +1,83 @@
+"""The only place that writes to standard output, and what it knows of the terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from configurable_agents.cli.endings import silence_stdout
+from configurable_agents.errors import OutputError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+NO_COLOR_VARIABLE = "NO_COLOR"
+
+PLAIN_SIGNS = str.maketrans("█▉▊▋▌▍▎▏─▲●µ·–", "########-^*u--")  # noqa: RUF001 - the signs we use
+"""Stand-ins of the same width for output that cannot carry our signs."""
+
+
+def show(make: Callable[[int], Iterable[RenderableType]]) -> None:
+    """Prints what `make` makes for the width in cells: coloured on a terminal, plain elsewhere."""
+    console = make_console()
+    write_out(rendered(make(console.width), console))
+
+
+def show_json(value: Any) -> None:
+    """Prints one JSON document. ASCII only, so that no name in it can drive a terminal."""
+    write_out(json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+
+
+def make_console() -> Console:
+    """A console that measures and colours for standard output. NO_COLOR takes bold and dim away too."""
+    from rich.console import Console  # noqa: PLC0415 - only where a table is shown
+
+    return Console(
+        file=io.StringIO(),
+        force_terminal=True if sys.stdout.isatty() else None,
+        color_system=None if os.environ.get(NO_COLOR_VARIABLE) else "auto",
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+
+
+def rendered(parts: Iterable[RenderableType], console: Console) -> str:
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    text = capture.get()
+    if console.color_system is None:
+        return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    return text
+
+
+def write_out(text: str) -> None:
+    """Writes and flushes. A reader that has had enough (`| head -1`) is no error.
+
+    Raises `OutputError` when standard output takes nothing, for example on a full disk.
+    """
+    try:
+        sys.stdout.write(encodable(text))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+    except OSError as error:
+        silence_stdout()
+        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def encodable(text: str) -> str:
+    """The text in what standard output can carry: our signs replaced, other characters as `?`."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        plain = text.translate(PLAIN_SIGNS)
+        return plain.encode(encoding, "replace").decode(encoding)
+    return text
