@@ -2,48 +2,127 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from configurable_agents.client.home import Home
+from configurable_agents.errors import (
+    AgentsObsError,
+    DaemonUnavailableError,
+    InvalidValueError,
+    NotFoundError,
+)
+from configurable_agents.observability.cost_summary import CostSummary
+from configurable_agents.runtime.profile_report import ProfileReport
+from configurable_agents.telemetry import WorkflowRunRecord
+from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus, Scope
+
+if TYPE_CHECKING:
+    import grpc
+
+__all__ = ["DaemonStatus", "ExporterStatus", "ReportClient", "Scope"]
+
+T = TypeVar("T")
+
+ANSWER_TIMEOUT_S = 30.0
+"""A report over very many runs takes its time; a daemon that hangs must not hold a person for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which runs a report is about. Fields narrow each other down; all empty means everything."""
+class ReportClient:
+    """Asks the daemon of `home`. Use it in a `with`, or `close` it. Thread-safe.
 
-    experiment: str = ""
-    run_id: str = ""
-    """Whole, a unique beginning of one, or `latest`."""
-    since_unix_ns: int = 0
-    """Runs started at or after this time."""
+    Every question raises `DaemonUnavailableError` when no daemon answers, `NotFoundError` when it does
+    not have what was asked for, `InvalidValueError` when the question cannot be answered as asked.
+    """
+
+    def __init__(self, home: Home, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        self._home = home
+        self._timeout_s = timeout_s
+        self._channel: grpc.Channel | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def cost_report(self, scope: Scope) -> CostSummary:
+        from configurable_agents.wire import report_messages  # noqa: PLC0415
+
+        return report_messages.cost_summary_from_message(self._ask("GetCostReport", _scope(scope)))
+
+    def profile_report(self, scope: Scope) -> ProfileReport:
+        from configurable_agents.wire import report_messages  # noqa: PLC0415
+
+        return report_messages.profile_report_from_message(self._ask("GetProfileReport", _scope(scope)))
+
+    def runs(self, scope: Scope, *, limit: int = 0) -> tuple[list[WorkflowRunRecord], int]:
+        """The newest runs, at most `limit` (0: the daemon's choice), and how many there are in all."""
+        from configurable_agents.wire import report_messages  # noqa: PLC0415
+        from configurable_agents.wire.v1 import reports_pb2  # noqa: PLC0415
+
+        answer = self._ask("ListRuns", reports_pb2.ListRunsRequest(scope=_scope(scope), limit=limit))
+        return [report_messages.run_from_message(run) for run in answer.runs], answer.matching
+
+    def status(self) -> DaemonStatus:
+        from configurable_agents.wire import report_messages  # noqa: PLC0415
+        from configurable_agents.wire.v1 import reports_pb2  # noqa: PLC0415
+
+        return report_messages.status_from_message(self._ask("GetStatus", reports_pb2.StatusRequest()))
+
+    def _ask(self, method: str, request: Any) -> Any:
+        if not self._home.socket.exists():
+            raise self._unavailable()
+        import grpc  # noqa: PLC0415
+
+        from configurable_agents.wire.v1 import reports_pb2_grpc  # noqa: PLC0415
+
+        try:
+            stub = reports_pb2_grpc.ReportServiceStub(self._open())  # type: ignore[no-untyped-call]
+            return getattr(stub, method)(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise self._translated(error) from error
+
+    def _open(self) -> grpc.Channel:
+        from configurable_agents.client.channel import open_channel  # noqa: PLC0415
+
+        if self._channel is None:
+            self._channel = open_channel(self._home)
+        return self._channel
+
+    def _translated(self, error: Any) -> AgentsObsError:
+        import grpc  # noqa: PLC0415
+
+        code, details = error.code(), error.details()
+        if code is grpc.StatusCode.NOT_FOUND:
+            return NotFoundError(details)
+        if code is grpc.StatusCode.INVALID_ARGUMENT:
+            return InvalidValueError(details)
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DaemonUnavailableError(
+                f"the daemon in {self._home.folder} did not answer within {self._timeout_s:g} s;"
+                " see: agents-obsd status"
+            )
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return self._unavailable()
+        return AgentsObsError(f"the daemon could not answer: {details} ({code.name}); see {self._home.log}")
+
+    def _unavailable(self) -> DaemonUnavailableError:
+        return DaemonUnavailableError(
+            f"no daemon is running in {self._home.folder}; start one with: agents-obsd start"
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class ExporterStatus:
-    name: str
-    target: str
-    state: str
-    """`starting`, `idle`, `exporting`, `retrying` or `stopped`."""
-    events_exported: int = 0
-    events_waiting: int = 0
-    events_set_aside: int = 0
-    last_success_unix_ns: int = 0
-    last_error: str = ""
+def _scope(scope: Scope) -> Any:
+    from configurable_agents.wire.v1 import reports_pb2  # noqa: PLC0415
 
-
-@dataclass(frozen=True, slots=True)
-class DaemonStatus:
-    version: str
-    pid: int
-    started_unix_ns: int
-    home: str
-    address: str
-    events_committed: int = 0
-    events_duplicate: int = 0
-    events_refused: dict[str, int] = field(default_factory=dict)
-    """By reason."""
-    events_pending: int = 0
-    runs_live: int = 0
-    runs_total: int = 0
-    ledger_bytes: int = 0
-    spool_bytes: int = 0
-    producers_connected: int = 0
-    exporters: tuple[ExporterStatus, ...] = ()
+    return reports_pb2.Scope(
+        experiment=scope.experiment, run_id=scope.run_id, since_unix_ns=scope.since_unix_ns
+    )

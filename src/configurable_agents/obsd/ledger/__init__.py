@@ -1,1 +1,1 @@
-
+"""The durable record of everything received. `writer` commits, `queries` read, `schema.sql` is the form."""

@@ -1,0 +1,131 @@
+"""`python -m configurable_agents.obsd`: the daemon as a process. `agents-obsd` is how people start it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+# Before anything slow is imported: a stop during the start is an orderly stop too.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+
+import argparse  # noqa: E402
+import asyncio  # noqa: E402
+import contextlib  # noqa: E402
+import json  # noqa: E402
+import logging  # noqa: E402
+import logging.handlers  # noqa: E402
+import os  # noqa: E402
+import time  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from configurable_agents.client.home import Home  # noqa: E402
+from configurable_agents.errors import AgentsObsError  # noqa: E402
+
+LOG_BYTES_MAX = 5 * 1024 * 1024
+LOG_FILES_KEPT = 3
+INTERNAL_ERROR_EXIT_CODE = 70
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    os.umask(0o077)
+    announcement = _Announcement(arguments.ready_fd)
+    try:
+        home = Home.from_environment(arguments.home)
+        with _event_loop() as runner:
+            from configurable_agents.obsd.app import serve  # noqa: PLC0415 - slow; the errors above are not
+
+            runner.run(_serve(serve, home, announcement, to_file=arguments.ready_fd is not None))
+    except AgentsObsError as error:
+        announcement.failed(error)
+        return error.exit_code
+    except Exception as error:
+        logging.getLogger(__name__).critical("internal error", exc_info=error)
+        announcement.failed(_explained(error))
+        return INTERNAL_ERROR_EXIT_CODE
+    return 0
+
+
+def _explained(error: BaseException) -> AgentsObsError:
+    """The error itself, or the first of a group of them."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, AgentsObsError):
+        return error
+    return AgentsObsError(f"a fault of the daemon: {type(error).__name__}: {error}; the log has the details")
+
+
+async def _serve(serve: Any, home: Home, announcement: _Announcement, *, to_file: bool) -> None:
+    def ready() -> None:
+        announcement.ready(home)
+
+    from configurable_agents.client.home import ensure_private_folder  # noqa: PLC0415
+
+    ensure_private_folder(home.folder)
+    _configure_logging(home.log if to_file else None)
+    await serve(home, ready=ready)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m configurable_agents.obsd", description=__doc__)
+    parser.add_argument("--home", help="the state folder (default: AGENTS_OBS_HOME, else the platform's)")
+    parser.add_argument(
+        "--ready-fd", type=int, help="a descriptor that gets one JSON line when the daemon accepts, or cannot"
+    )
+    return parser
+
+
+class _Announcement:
+    """One JSON line to whoever started us: ready, or why not."""
+
+    def __init__(self, file: int | None) -> None:
+        self._file = file
+
+    def ready(self, home: Home) -> None:
+        if self._file is None:
+            _say(f"agents-obsd listens on {home.address} (pid {os.getpid()})")
+        self._write({"ready": True, "pid": os.getpid(), "address": home.address})
+
+    def failed(self, error: AgentsObsError) -> None:
+        if self._file is None:
+            _say(f"error: {error}")
+        self._write({"error": str(error), "exit_code": error.exit_code})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        if self._file is None:
+            return
+        with contextlib.suppress(BrokenPipeError):  # whoever started us no longer waits
+            os.write(self._file, json.dumps(message).encode() + b"\n")
+            os.close(self._file)
+        self._file = None
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _event_loop() -> asyncio.Runner:
+    try:
+        import uvloop  # noqa: PLC0415 - in the extra [daemon]; asyncio's own loop does as well, slower
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _configure_logging(file: Path | None) -> None:
+    handler: logging.Handler = (
+        logging.StreamHandler()
+        if file is None
+        else logging.handlers.RotatingFileHandler(file, maxBytes=LOG_BYTES_MAX, backupCount=LOG_FILES_KEPT)
+    )
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""The daemon, put together. Reads from top to bottom like the picture in docs/architecture.md."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from configurable_agents.client.home import Home, ensure_private_folder
+from configurable_agents.errors import DaemonStartError, LedgerError, LedgerFullError
+from configurable_agents.obsd import limits
+from configurable_agents.obsd.config import Settings, load_settings
+from configurable_agents.obsd.exporters.supervisor import ExportSupervisor
+from configurable_agents.obsd.intake import Intake
+from configurable_agents.obsd.ledger.records import Batch, Committed
+from configurable_agents.obsd.ledger.writer import SqliteLedger
+from configurable_agents.obsd.lifecycle import RunKeeper
+from configurable_agents.obsd.lock import owning
+from configurable_agents.obsd.pricing import CallPricer
+from configurable_agents.obsd.producers import Producers
+from configurable_agents.obsd.receivers.grpc import TelemetryReceiver
+from configurable_agents.obsd.receivers.spool import SpoolReceiver
+from configurable_agents.obsd.reports import DaemonGauges, Readers, ReportServicer, add_reports
+from configurable_agents.obsd.runs import LiveRuns
+from configurable_agents.observability.cost_estimator import CostEstimator
+from configurable_agents.wire.v1 import reports_pb2, telemetry_pb2
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+STOP_GRACE_S = 5.0
+"""What open RPCs get to finish when the daemon stops."""
+
+_SERVER_OPTIONS = (
+    ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
+    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.so_reuseport", 0),
+)
+
+
+async def serve(home: Home, *, ready: Callable[[], None]) -> None:
+    """Runs the daemon until SIGTERM or SIGINT. `ready` is called when it accepts events.
+
+    Raises `AgentsObsError` when it cannot start, or cannot go on.
+    """
+    ensure_private_folder(home.folder)
+    ensure_private_folder(home.socket.parent)
+    with owning(home):
+        await _serve_owned(home, load_settings(home), ready)
+
+
+async def _serve_owned(home: Home, settings: Settings, ready: Callable[[], None]) -> None:
+    with _stop_signals() as stop:
+        pricer = CallPricer(CostEstimator())
+        with SqliteLedger(home.ledger, pricer) as ledger:
+            daemon = Daemon(home, settings, ledger, stop)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(anyio.to_thread.run_sync, pricer.warm_up)
+                await daemon.run(ready)
+    stop.raise_failure()
+
+
+class Daemon:
+    """All parts and how they are joined. `run` starts them in this order and stops them in reverse."""
+
+    def __init__(self, home: Home, settings: Settings, ledger: SqliteLedger, stop: StopSignals) -> None:
+        self._home = home
+        self._settings = settings
+        self._ledger = ledger
+        self._stop = stop
+        self._write = write = WriterThread()
+
+        self._live = live = LiveRuns()
+        self._producers = producers = Producers()
+        self._intake = intake = Intake(self._commit, self._committed)
+        self._telemetry = TelemetryReceiver(intake, producers)
+        self._spool = SpoolReceiver(
+            home.spool,
+            intake,
+            producers,
+            next_sequence=lambda producer_id: write(ledger.next_sequence, producer_id),
+            gone=self._producer_gone,
+        )
+
+        self._exporter = ExportSupervisor(home, settings, ledger, write)
+        self._readers = readers = Readers(home.ledger)
+        self._keeper = RunKeeper(
+            ledger,
+            write,
+            readers,
+            live,
+            producers,
+            is_spooling=self._spool.is_spooling,
+            profiled=self._exporter.notice,
+        )
+        self._reports = ReportServicer(readers, live, self._gauges())
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        await self._keeper.remember()
+        async with anyio.create_task_group() as commits:
+            commits.start_soon(self._intake.run)
+            async with anyio.create_task_group() as tasks, _server(self._settings) as server:
+                server.add_generic_rpc_handlers((self._telemetry.handler(),))
+                add_reports(self._reports, server)
+                checks = await _add_health(server)
+                await _listen(server, self._home)
+                tasks.start_soon(self._spool.run)
+                tasks.start_soon(self._keeper.run)
+                tasks.start_soon(self._exporter.run)
+                ready()
+                _log.info("ready address=%s ledger=%s", self._home.address, self._home.ledger)
+                await self._stop.wait()
+                _log.info("stopping")
+                await checks.enter_graceful_shutdown()
+                self._telemetry.stop_reading()
+                await server.stop(STOP_GRACE_S)
+                await self._keeper.profile_ended()
+                await self._exporter.finish()
+                tasks.cancel_scope.cancel()
+            self._intake.close()
+        self._readers.close()
+        self._home.socket.unlink(missing_ok=True)
+        _log.info("stopped")
+
+    async def _commit(self, batches: Sequence[Batch]) -> Committed:
+        try:
+            return await self._write(self._ledger.commit, batches)
+        except LedgerFullError:
+            raise
+        except LedgerError as error:
+            self._stop.fail(error)
+            raise
+
+    async def _producer_gone(self, producer_id: bytes) -> None:
+        await self._keeper.producer_gone(producer_id)
+
+    def _committed(self, outcome: Committed) -> None:
+        self._live.take(outcome.events)
+        self._keeper.notice()
+        self._exporter.notice()
+
+    def _gauges(self) -> DaemonGauges:
+        return DaemonGauges(
+            self._home,
+            events_pending=lambda: self._intake.events_pending,
+            producers_connected=lambda: len(self._producers),
+            spool_bytes=lambda: self._spool.spool_bytes,
+            exporters=lambda committed: [self._exporter.status(committed)],
+        )
+
+
+class WriterThread:
+    """Runs the ledger's methods one after the other, off the event loop. A call is never cancelled."""
+
+    def __init__(self) -> None:
+        self._limiter = anyio.CapacityLimiter(1)
+
+    async def __call__(self, method: Callable[..., T], *arguments: Any) -> T:
+        outcome: T
+        with anyio.CancelScope(shield=True):
+            outcome = await anyio.to_thread.run_sync(method, *arguments, limiter=self._limiter)
+        return outcome
+
+
+class StopSignals:
+    """Set by SIGTERM and SIGINT, or by a failure that the daemon must not live with."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._failure: Exception | None = None
+
+    def set(self) -> None:
+        self._event.set()
+
+    def fail(self, error: Exception) -> None:
+        _log.critical("cannot go on: %s", error)
+        self._failure = self._failure or error
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+@asynccontextmanager
+async def _server(settings: Settings) -> AsyncIterator[grpc.aio.Server]:
+    server = grpc.aio.server(
+        options=_SERVER_OPTIONS,
+        maximum_concurrent_rpcs=limits.STREAMS_MAX,
+        compression=grpc.Compression.NoCompression,
+    )
+    if settings.grpc_reflection:
+        _add_reflection(server)
+    try:
+        yield server
+    finally:
+        await server.stop(0)
+
+
+async def _listen(server: grpc.aio.Server, home: Home) -> None:
+    """Binds the socket. A socket file of a daemon that is gone is removed: the lock says it is gone."""
+    if home.socket.is_socket():
+        home.socket.unlink()
+    try:
+        server.add_insecure_port(home.address)
+        await server.start()
+    except RuntimeError as error:
+        raise DaemonStartError(f"cannot listen on {home.socket}: {error}") from error
+
+
+async def _add_health(server: grpc.aio.Server) -> Any:
+    checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    for service in ("", *_service_names()):
+        await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
+    return checks
+
+
+def _add_reflection(server: grpc.aio.Server) -> None:
+    try:
+        from grpc_reflection.v1alpha import reflection  # noqa: PLC0415 - a setting that is rarely on
+    except ImportError as error:
+        raise DaemonStartError(
+            "grpc_reflection is set, but grpcio-reflection is not installed;"
+            " install it: pip install 'agents-obs[daemon]'"
+        ) from error
+    reflection.enable_server_reflection((*_service_names(), reflection.SERVICE_NAME), server)
+
+
+def _service_names() -> tuple[str, ...]:
+    return (
+        telemetry_pb2.DESCRIPTOR.services_by_name["TelemetryService"].full_name,
+        reports_pb2.DESCRIPTOR.services_by_name["ReportService"].full_name,
+    )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[StopSignals]:
+    stop = StopSignals()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

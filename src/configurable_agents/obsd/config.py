@@ -1,0 +1,64 @@
+"""What a user may set for the daemon, in `agents-obsd.toml` of the state folder. All of it is optional."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass, fields
+from typing import Any
+
+from configurable_agents.client.home import Home
+from configurable_agents.errors import ConfigurationError
+
+FILE_NAME = "agents-obsd.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    mlflow_enabled: bool = True
+    """Whether runs are exported to MLflow."""
+    mlflow_tracking_uri: str = ""
+    """Empty: `MLFLOW_TRACKING_URI`, else the SQLite store of the state folder."""
+    grpc_reflection: bool = False
+    """Whether gRPC tools may ask the daemon for its services."""
+
+
+def load_settings(home: Home) -> Settings:
+    """Reads the file if there is one. Raises `ConfigurationError`, which names the file and the setting."""
+    path = home.folder / FILE_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from error
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    checked: dict[str, Any] = {name: _checked(str(path), name, value) for name, value in _flat(found).items()}
+    return Settings(**checked)
+
+
+def _flat(found: dict[str, Any]) -> dict[str, Any]:
+    """`[mlflow] enabled = …` is the setting `mlflow_enabled`."""
+    flat: dict[str, Any] = {}
+    for name, value in found.items():
+        if isinstance(value, dict):
+            flat.update({f"{name}_{inner}": each for inner, each in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _checked(path: str, name: str, value: object) -> object:
+    kinds = {field.name: type(field.default) for field in fields(Settings)}
+    if name not in kinds:
+        near = difflib.get_close_matches(name, kinds, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(kinds)}"
+        raise ConfigurationError(f"{path}: there is no setting {name!r}; {hint}")
+    if type(value) is not kinds[name]:
+        raise ConfigurationError(
+            f"{path}: {name} must be of type {kinds[name].__name__}, not {type(value).__name__}"
+        )
+    return value

@@ -1,0 +1,151 @@
+"""The door: what an event's fields may hold. Everything that enters the ledger has passed `check`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from configurable_agents.errors import RecordRefusedError
+from configurable_agents.obsd import limits
+from configurable_agents.telemetry import (
+    Event,
+    LlmCall,
+    NodeFinished,
+    NodeStarted,
+    RunFinished,
+    RunStarted,
+    Status,
+)
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, line separators and lone surrogates: nothing a terminal or MLflow may be sent."""
+
+_ENDINGS = frozenset((Status.OK, Status.ERROR, Status.CANCELLED))
+
+
+def check(event: Event) -> RecordRefusedError | None:
+    """`None` when the event may enter, else why not. Reasons are short codes that are counted."""
+    try:
+        _CHECKS[type(event)](event)
+    except RecordRefusedError as refusal:
+        return refusal
+    return None
+
+
+def _check_node_finished(event: NodeFinished) -> None:
+    _span(event)
+    _time(event.started_unix_ns)
+    _duration(event.duration_ns)
+    _ending(event.status)
+    _optional_name("error_type", event.error_type)
+
+
+def _check_node_started(event: NodeStarted) -> None:
+    _span(event)
+    _time(event.started_unix_ns)
+
+
+def _check_llm_call(event: LlmCall) -> None:
+    _name("run_id", event.run_id)
+    _name("call_id", event.call_id)
+    for field in ("node_id", "provider", "model", "service_tier", "response_id", "error_type"):
+        _optional_name(field, getattr(event, field))
+    _time(event.started_unix_ns)
+    _duration(event.duration_ns)
+    _duration(event.time_to_first_token_ns)
+    _ending(event.status)
+    _attempt(event.attempt)
+    if event.usage is not None and not all(0 <= count <= limits.TOKENS_MAX for count in event.usage):
+        raise RecordRefusedError("tokens_out_of_range", f"token counts of {event.call_id} are out of range")
+    if event.stated_cost_nanos is not None and not 0 <= event.stated_cost_nanos <= limits.COST_NANOS_MAX:
+        raise RecordRefusedError("cost_out_of_range", f"the stated cost of {event.call_id} is out of range")
+    if len(event.anomalies) > limits.ANOMALIES_MAX:
+        raise RecordRefusedError("too_many_anomalies", f"{len(event.anomalies)} anomalies")
+    for anomaly in event.anomalies:
+        _name("anomaly", anomaly)
+
+
+def _check_run_started(event: RunStarted) -> None:
+    _name("run_id", event.run_id)
+    _name("experiment", event.experiment)
+    _name("workflow", event.workflow)
+    _optional_name("mlflow_run_id", event.mlflow_run_id)
+    _time(event.started_unix_ns)
+    if len(event.tags) > limits.TAGS_MAX:
+        raise RecordRefusedError("too_many_tags", f"{len(event.tags)} tags; the limit is {limits.TAGS_MAX}")
+    for key, value in event.tags:
+        _name("tag", key)
+        _optional_name("tag", value)
+    if event.graph is not None:
+        _check_graph(event.graph.nodes, event.graph.edges)
+
+
+def _check_graph(nodes: tuple[str, ...], edges: tuple[tuple[str, str], ...]) -> None:
+    if len(nodes) > limits.GRAPH_NODES_MAX or len(edges) > limits.GRAPH_EDGES_MAX:
+        raise RecordRefusedError("graph_too_large", f"a graph of {len(nodes)} nodes and {len(edges)} edges")
+    for node_id in nodes:
+        _name("node_id", node_id)
+    for edge in edges:
+        for node_id in edge:
+            _name("node_id", node_id)
+
+
+def _check_run_finished(event: RunFinished) -> None:
+    _name("run_id", event.run_id)
+    _time(event.finished_unix_ns)
+    _duration(event.duration_ns)
+    _ending(event.status)
+    _optional_name("error_type", event.error_type)
+
+
+_CHECKS: Mapping[type, Callable[[Any], None]] = {
+    NodeFinished: _check_node_finished,
+    NodeStarted: _check_node_started,
+    LlmCall: _check_llm_call,
+    RunStarted: _check_run_started,
+    RunFinished: _check_run_finished,
+}
+
+
+def _span(event: NodeStarted | NodeFinished) -> None:
+    _name("run_id", event.run_id)
+    _name("node_id", event.node_id)
+    _attempt(event.attempt)
+    if not 0 < event.span_id <= limits.UINT64_MAX:
+        raise RecordRefusedError("no_span_id", f"an execution of {event.node_id!r} without a span id")
+    if event.parent_span_id == event.span_id:
+        raise RecordRefusedError("own_parent", f"an execution of {event.node_id!r} is its own parent")
+
+
+def _name(field: str, value: str) -> None:
+    if not value:
+        raise RecordRefusedError(f"no_{field}", f"an event without {field}")
+    _optional_name(field, value)
+
+
+def _optional_name(field: str, value: str) -> None:
+    if len(value) > limits.NAME_LENGTH_MAX:
+        raise RecordRefusedError("name_too_long", f"{field} has {len(value)} characters")
+    if not value.isprintable() and _UNPRINTABLE.search(value):
+        raise RecordRefusedError("unprintable_name", f"{field} has control characters")
+
+
+def _time(unix_ns: int) -> None:
+    if not 0 < unix_ns <= limits.INT64_MAX:
+        raise RecordRefusedError("time_out_of_range", f"a time of {unix_ns} ns since 1970")
+
+
+def _duration(duration_ns: int) -> None:
+    if not 0 <= duration_ns <= limits.DURATION_NS_MAX:
+        raise RecordRefusedError("duration_out_of_range", f"a duration of {duration_ns} ns")
+
+
+def _attempt(attempt: int) -> None:
+    if not 0 <= attempt <= limits.ATTEMPT_MAX:
+        raise RecordRefusedError("attempt_out_of_range", f"attempt {attempt}")
+
+
+def _ending(status: Status) -> None:
+    if status not in _ENDINGS:
+        raise RecordRefusedError("no_status", "an end without a status")

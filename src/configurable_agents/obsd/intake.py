@@ -1,0 +1,105 @@
+"""Where received batches wait for the next commit, and their senders for its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from configurable_agents.errors import AgentsObsError
+from configurable_agents.obsd import limits
+from configurable_agents.obsd.ledger.records import Acknowledgement, Batch, Committed
+
+Commit = Callable[[Sequence[Batch]], Awaitable[Committed]]
+
+
+class _Waiting(NamedTuple):
+    batch: Batch
+    size_bytes: int
+    outcome: asyncio.Future[Acknowledgement]
+
+
+class Intake:
+    """Collects what all connections bring and has it committed together, one transaction at a time.
+
+    While one transaction is on its way to the disk the next one gathers: the busier the daemon, the
+    larger its commits. For the daemon's event loop only.
+    """
+
+    def __init__(self, commit: Commit, committed: Callable[[Committed], None]) -> None:
+        """`commit` makes batches durable; `committed` is told of each outcome before the senders are."""
+        self._commit = commit
+        self._committed = committed
+        self._waiting: deque[_Waiting] = deque()
+        self._pending_bytes = 0
+        self._arrival = asyncio.Event()
+        self._room = asyncio.Condition()
+        self._closing = False
+
+    @property
+    def events_pending(self) -> int:
+        return sum(len(waiting.batch.events) for waiting in self._waiting)
+
+    async def put(self, batch: Batch, *, size_bytes: int) -> asyncio.Future[Acknowledgement]:
+        """Hands in a batch; waits while `PENDING_BYTES_MAX` are pending. The future is its outcome.
+
+        The future raises `LedgerFullError` when there was no room on disk; nothing of the batch was
+        kept then. Batches of one caller are committed in the order they were put.
+        """
+        async with self._room:
+            await self._room.wait_for(lambda: self._pending_bytes < limits.PENDING_BYTES_MAX)
+            outcome: asyncio.Future[Acknowledgement] = asyncio.get_running_loop().create_future()
+            self._waiting.append(_Waiting(batch, size_bytes, outcome))
+            self._pending_bytes += size_bytes
+        self._arrival.set()
+        return outcome
+
+    async def run(self) -> None:
+        """Commits until `close`, and then what is still waiting."""
+        while True:
+            await self._arrival.wait()
+            self._arrival.clear()
+            while self._waiting:
+                await self._commit_together(self._gather())
+            if self._closing:
+                return
+
+    def close(self) -> None:
+        """Ends `run` once everything that was put is committed."""
+        self._closing = True
+        self._arrival.set()
+
+    def _gather(self) -> list[_Waiting]:
+        together: list[_Waiting] = []
+        event_count = 0
+        while self._waiting and event_count < limits.COMMIT_EVENTS_MAX:
+            waiting = self._waiting.popleft()
+            together.append(waiting)
+            event_count += len(waiting.batch.events)
+        return together
+
+    async def _commit_together(self, together: list[_Waiting]) -> None:
+        try:
+            outcome = await self._commit([waiting.batch for waiting in together])
+        except AgentsObsError as error:
+            for waiting in together:
+                _fail(waiting.outcome, error)
+        else:
+            self._committed(outcome)
+            for waiting, acknowledgement in zip(together, outcome.acknowledgements, strict=True):
+                if not waiting.outcome.done():
+                    waiting.outcome.set_result(acknowledgement)
+        finally:
+            await self._make_room(sum(waiting.size_bytes for waiting in together))
+
+    async def _make_room(self, size_bytes: int) -> None:
+        async with self._room:
+            self._pending_bytes -= size_bytes
+            self._room.notify_all()
+
+
+def _fail(outcome: asyncio.Future[Acknowledgement], error: Exception) -> None:
+    if not outcome.done():
+        outcome.set_exception(error)
+        outcome.exception()  # its sender may be gone; that is no news then

@@ -1,0 +1,123 @@
+"""Opening the SQLite file: its settings, its version, its check."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from importlib import resources
+from pathlib import Path
+
+from configurable_agents.errors import LedgerDamagedError, LedgerError, LedgerTooNewError
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x41474F42
+"""Says in the file's header whose it is ("AGOB")."""
+
+_MIGRATIONS: dict[int, str] = {}
+"""From version N to N+1: a script of `ledger/`, applied in one transaction."""
+
+CACHE_KIB = 16 * 1024
+WAL_CHECKPOINT_PAGES = 4000
+"""About 16 MB of log between checkpoints: fewer pages are written twice than with SQLite's 1000."""
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """The one writing connection. Creates, checks and migrates the ledger as needed.
+
+    Raises `LedgerDamagedError`, `LedgerTooNewError` or `LedgerError`; a ledger that cannot be used is
+    left exactly as it was.
+    """
+    created = not path.exists()
+    if created:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        try:
+            _prepare(connection, path, created=created)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.DatabaseError as error:
+        raise _explained(error, path) from error
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write. May be used from any one thread at a time, in any process."""
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=30,
+        )
+        connection.execute("PRAGMA query_only = 1")
+    except sqlite3.DatabaseError as error:
+        raise _explained(error, path) from error
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, created: bool) -> None:
+    if not created:
+        _check(connection, path)
+    # The settings that make an acknowledgement durable: see `assert_durable`.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    assert_durable(connection)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        _create(connection)
+    else:
+        _migrate(connection, version)
+
+
+def assert_durable(connection: sqlite3.Connection) -> None:
+    """Raises `LedgerError` unless a commit on this connection survives power loss."""
+    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
+    if mode != "wal" or synchronous < 2:
+        raise LedgerError(
+            f"the ledger's file system does not allow a durable ledger (journal_mode={mode},"
+            f" synchronous={synchronous}); move the state folder to a local disk"
+        )
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0 and application_id == 0:
+        return  # created and never filled: a start that was cut off
+    if application_id != APPLICATION_ID:
+        raise LedgerError(f"{path} is not a ledger; choose another state folder or move the file away")
+    if version > SCHEMA_VERSION:
+        raise LedgerTooNewError(
+            f"{path} was written by a newer version (format {version}, this one reads up to"
+            f" {SCHEMA_VERSION}); install that version again"
+        )
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    connection.executescript(
+        f"BEGIN;\n{schema}\nPRAGMA application_id = {APPLICATION_ID};\n"
+        f"PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"
+    )
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    for step in range(version, SCHEMA_VERSION):
+        script = resources.files(__package__).joinpath(_MIGRATIONS[step]).read_text(encoding="utf-8")
+        connection.executescript(f"BEGIN;\n{script}\nPRAGMA user_version = {step + 1};\nCOMMIT;")
+
+
+def _explained(error: sqlite3.DatabaseError, path: Path) -> LedgerError:
+    code = getattr(error, "sqlite_errorname", "")
+    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return LedgerDamagedError(
+            f"{path} is damaged ({error}); it is left untouched. Move it away to start afresh"
+        )
+    return LedgerError(f"{path} cannot be opened: {error}")

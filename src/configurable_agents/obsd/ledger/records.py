@@ -1,0 +1,72 @@
+"""What goes into a ledger and what comes back, whatever database keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from configurable_agents.errors import RecordRefusedError
+from configurable_agents.observability.cost_estimator import Price
+from configurable_agents.runtime.profile_report import ProfileReport
+from configurable_agents.telemetry import Event, LlmCall, Status
+
+
+class Batch(NamedTuple):
+    """Consecutive events of one producer; a refused event stands as its refusal."""
+
+    producer_id: bytes
+    first_sequence: int
+    events: Sequence[Event | RecordRefusedError]
+
+
+class Refusal(NamedTuple):
+    sequence: int
+    reason: str
+
+
+class Acknowledgement(NamedTuple):
+    """Everything of the producer below `next_sequence` is durable, or refused for good."""
+
+    next_sequence: int
+    refusals: tuple[Refusal, ...] = ()
+
+
+@dataclass(slots=True)
+class Committed:
+    """The outcome of one transaction."""
+
+    acknowledgements: list[Acknowledgement] = field(default_factory=list)
+    """One per batch, in their order."""
+    events: list[Event] = field(default_factory=list)
+    """The events that were new, in the order of commit."""
+    duplicates: int = 0
+
+
+class Pricer(Protocol):
+    """Prices a call. Never raises: what it cannot price it says so in the price's status."""
+
+    def __call__(self, call: LlmCall) -> Price: ...
+
+
+class UnfinishedRun(NamedTuple):
+    """A run in flight, or one that is over and whose profile is older than its events."""
+
+    run_id: str
+    producer_id: bytes
+    status: Status
+    last_received_unix_ns: int
+
+
+class Ledger(Protocol):
+    """The writing side. One thread owns it; every method is one transaction, durable when it returns.
+
+    Errors: `LedgerFullError` when there is no room (nothing changed, try again later), `LedgerError`
+    for anything else (the ledger must not be written to again).
+    """
+
+    def commit(self, batches: Sequence[Batch]) -> Committed: ...
+
+    def store_profile(self, run_id: str, report: ProfileReport, events: int) -> None: ...
+
+    def mark_interrupted(self, run_ids: Sequence[str]) -> list[str]: ...

@@ -1,0 +1,185 @@
+-- The ledger: the truth of what was received. Version 1.
+--
+-- Times are Unix nanoseconds, durations nanoseconds, money integer nano-dollars. Span ids are 64-bit
+-- and stored as SQLite's signed integers with the same bits. `seq` numbers every committed event
+-- across all tables, in the order of commit; exporters remember how far they have read by it.
+
+CREATE TABLE names (
+    id   INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+);
+
+CREATE TABLE producers (
+    id                INTEGER PRIMARY KEY,
+    producer_id       BLOB NOT NULL UNIQUE,
+    next_sequence     INTEGER NOT NULL,            -- every event below it is committed or refused
+    events_missing    INTEGER NOT NULL DEFAULT 0,  -- sequences that never arrived (a spool was lost)
+    last_seen_unix_ns INTEGER NOT NULL
+);
+
+CREATE TABLE runs (
+    id                    INTEGER PRIMARY KEY,
+    run_id                TEXT NOT NULL UNIQUE,
+    experiment            INTEGER NOT NULL REFERENCES names,
+    workflow              INTEGER NOT NULL REFERENCES names,
+    producer              INTEGER NOT NULL REFERENCES producers,
+    status                INTEGER NOT NULL,        -- telemetry.Status
+    started_unix_ns       INTEGER NOT NULL,
+    finished_unix_ns      INTEGER,
+    duration_ns           INTEGER,
+    error_type            TEXT NOT NULL DEFAULT '',
+    tags                  TEXT NOT NULL DEFAULT '{}',   -- JSON object
+    graph                 TEXT,                          -- JSON: nodes, edges
+    attach_mlflow_run_id  TEXT NOT NULL DEFAULT '',      -- the MLflow run the workflow asked for
+    events                INTEGER NOT NULL DEFAULT 0,
+    node_executions       INTEGER NOT NULL DEFAULT 0,
+    last_event_unix_ns    INTEGER NOT NULL,
+    last_received_unix_ns INTEGER NOT NULL,
+    profiled_events       INTEGER NOT NULL DEFAULT -1,   -- `events` when the stored profile was made
+    bottleneck_info       TEXT NOT NULL DEFAULT ''       -- JSON
+);
+CREATE INDEX runs_by_experiment ON runs (experiment, started_unix_ns);
+CREATE INDEX runs_by_start ON runs (started_unix_ns);
+
+-- Starts and ends of runs, in the order of commit with everything else.
+CREATE TABLE run_events (
+    seq  INTEGER PRIMARY KEY,
+    run  INTEGER NOT NULL,
+    kind INTEGER NOT NULL                          -- 1 started, 2 finished, 3 interrupted
+);
+
+CREATE TABLE node_executions (
+    seq             INTEGER PRIMARY KEY,
+    run             INTEGER NOT NULL,
+    node            INTEGER NOT NULL,
+    call_index      INTEGER NOT NULL,              -- 1, 2, 3 … of this node in this run
+    span_id         INTEGER NOT NULL,
+    parent_span_id  INTEGER NOT NULL,
+    attempt         INTEGER NOT NULL,
+    started_unix_ns INTEGER NOT NULL,
+    duration_ns     INTEGER NOT NULL,
+    status          INTEGER NOT NULL,
+    error_type      INTEGER                        -- names; NULL for none
+);
+CREATE INDEX node_executions_by_run ON node_executions (run);
+
+CREATE TABLE llm_calls (
+    seq                     INTEGER PRIMARY KEY,
+    run                     INTEGER NOT NULL,
+    call_id                 TEXT NOT NULL,
+    span_id                 INTEGER NOT NULL,
+    node                    INTEGER NOT NULL,
+    provider                INTEGER NOT NULL,
+    model                   INTEGER NOT NULL,
+    input_tokens            INTEGER,               -- all classes NULL: the response carried no usage
+    cache_read_tokens       INTEGER,
+    cache_write_tokens      INTEGER,
+    cache_write_1h_tokens   INTEGER,
+    output_tokens           INTEGER,
+    reasoning_tokens        INTEGER,
+    audio_input_tokens      INTEGER,
+    audio_output_tokens     INTEGER,
+    web_searches            INTEGER,
+    started_unix_ns         INTEGER NOT NULL,
+    duration_ns             INTEGER NOT NULL,
+    time_to_first_token_ns  INTEGER NOT NULL,
+    status                  INTEGER NOT NULL,
+    attempt                 INTEGER NOT NULL,
+    service_tier            TEXT NOT NULL,
+    batch                   INTEGER NOT NULL,
+    response_id             TEXT NOT NULL,
+    error_type              TEXT NOT NULL,
+    anomalies               TEXT NOT NULL,         -- codes joined by spaces
+    price_status            TEXT NOT NULL,         -- telemetry.PriceStatus
+    cost_nanos              INTEGER NOT NULL,
+    table_cost_nanos        INTEGER,               -- the table's price, kept beside a stated one
+    stated_cost_nanos       INTEGER,
+    rate_card               INTEGER REFERENCES rate_cards,
+    price_reason            TEXT NOT NULL
+);
+CREATE INDEX llm_calls_by_run ON llm_calls (run);
+
+CREATE TABLE rate_cards (
+    id   INTEGER PRIMARY KEY,
+    card TEXT NOT NULL UNIQUE                      -- JSON: rates per token class, table version, tier, date
+);
+
+-- Executions that were announced and have not ended.
+CREATE TABLE open_nodes (
+    run             INTEGER NOT NULL,
+    span_id         INTEGER NOT NULL,
+    parent_span_id  INTEGER NOT NULL,
+    node            INTEGER NOT NULL,
+    attempt         INTEGER NOT NULL,
+    started_unix_ns INTEGER NOT NULL,
+    PRIMARY KEY (run, span_id)
+) WITHOUT ROWID;
+
+-- Running totals, kept in the transaction of the events themselves.
+CREATE TABLE node_totals (
+    run      INTEGER NOT NULL,
+    node     INTEGER NOT NULL,
+    calls    INTEGER NOT NULL,
+    errors   INTEGER NOT NULL,
+    total_ns INTEGER NOT NULL,
+    max_ns   INTEGER NOT NULL,
+    self_ns  INTEGER,                              -- made from the rows when the run is final
+    p95_ns   INTEGER,
+    PRIMARY KEY (run, node)
+) WITHOUT ROWID;
+
+CREATE TABLE call_totals (
+    run                   INTEGER NOT NULL,
+    node                  INTEGER NOT NULL,
+    provider              INTEGER NOT NULL,
+    model                 INTEGER NOT NULL,
+    calls                 INTEGER NOT NULL,
+    cost_nanos            INTEGER NOT NULL,
+    input_tokens          INTEGER NOT NULL,
+    cache_read_tokens     INTEGER NOT NULL,
+    cache_write_tokens    INTEGER NOT NULL,
+    cache_write_1h_tokens INTEGER NOT NULL,
+    output_tokens         INTEGER NOT NULL,
+    reasoning_tokens      INTEGER NOT NULL,
+    audio_input_tokens    INTEGER NOT NULL,
+    audio_output_tokens   INTEGER NOT NULL,
+    web_searches          INTEGER NOT NULL,
+    priced_calls          INTEGER NOT NULL,
+    stated_calls          INTEGER NOT NULL,
+    free_calls            INTEGER NOT NULL,
+    unpriced_calls        INTEGER NOT NULL,
+    no_usage_calls        INTEGER NOT NULL,
+    unpriced_tokens       INTEGER NOT NULL,
+    failed_calls          INTEGER NOT NULL,
+    PRIMARY KEY (run, node, provider, model)
+) WITHOUT ROWID;
+
+-- Counts that outlive a restart.
+CREATE TABLE counters (
+    name  TEXT PRIMARY KEY,                        -- events_committed, events_duplicate, refused:<reason>
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE exporters (
+    name                 TEXT PRIMARY KEY,
+    cursor               INTEGER NOT NULL,         -- the last `seq` that the other side has taken
+    last_success_unix_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- What an exporter has made of a run: the other side's id, and up to where it was final.
+CREATE TABLE exported_runs (
+    exporter     TEXT NOT NULL,
+    run          INTEGER NOT NULL,
+    foreign_id   TEXT NOT NULL,
+    final_events INTEGER NOT NULL DEFAULT -1,      -- `runs.events` when it was exported as final
+    PRIMARY KEY (exporter, run)
+) WITHOUT ROWID;
+
+-- Events an exporter's other side will never take, with the reason. They count as accounted for.
+CREATE TABLE dead_letters (
+    exporter    TEXT NOT NULL,
+    seq         INTEGER NOT NULL,
+    reason      TEXT NOT NULL,
+    at_unix_ns  INTEGER NOT NULL,
+    PRIMARY KEY (exporter, seq)
+) WITHOUT ROWID;

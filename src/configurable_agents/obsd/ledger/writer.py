@@ -1,0 +1,659 @@
+"""Commits to the SQLite ledger. Everything acknowledged has passed through `SqliteLedger.commit`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from configurable_agents.errors import LedgerError, LedgerFullError, RecordRefusedError
+from configurable_agents.obsd import limits
+from configurable_agents.obsd.ledger.database import open_for_writing
+from configurable_agents.obsd.ledger.records import (
+    Acknowledgement,
+    Batch,
+    Committed,
+    Pricer,
+    Refusal,
+    UnfinishedRun,
+)
+from configurable_agents.observability.cost_estimator import Price
+from configurable_agents.observability.cost_summary import CallTotals
+from configurable_agents.observability.price_table import RateCard
+from configurable_agents.runtime.profile_report import ProfileReport
+from configurable_agents.telemetry import (
+    Event,
+    LlmCall,
+    NodeFinished,
+    NodeStarted,
+    RunFinished,
+    RunStarted,
+    Status,
+)
+
+_log = logging.getLogger(__name__)
+
+RUN_STARTED, RUN_FINISHED, RUN_INTERRUPTED = 1, 2, 3
+"""`run_events.kind`."""
+
+_INSERT_EXECUTION = "INSERT INTO node_executions VALUES (?,?,?,?,?,?,?,?,?,?,?)"
+_INSERT_CALL = f"INSERT INTO llm_calls VALUES ({','.join('?' * 32)})"
+_INSERT_RUN_EVENT = "INSERT INTO run_events VALUES (?,?,?)"
+_INSERT_OPEN_NODE = "INSERT OR IGNORE INTO open_nodes VALUES (?,?,?,?,?,?)"
+_DELETE_OPEN_NODE = "DELETE FROM open_nodes WHERE run = ? AND span_id = ?"
+
+_ADD_NODE_TOTALS = """
+INSERT INTO node_totals (run, node, calls, errors, total_ns, max_ns) VALUES (?,?,?,?,?,?)
+ON CONFLICT (run, node) DO UPDATE SET
+    calls = calls + excluded.calls, errors = errors + excluded.errors,
+    total_ns = total_ns + excluded.total_ns, max_ns = max(max_ns, excluded.max_ns)
+"""
+
+_CALL_TOTAL_COLUMNS = (
+    "calls", "cost_nanos",
+    "input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens",
+    "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "web_searches",
+    "priced_calls", "stated_calls", "free_calls", "unpriced_calls", "no_usage_calls", "unpriced_tokens",
+    "failed_calls",
+)  # fmt: skip
+_ADD_CALL_TOTALS = f"""
+INSERT INTO call_totals VALUES ({",".join("?" * (4 + len(_CALL_TOTAL_COLUMNS)))})
+ON CONFLICT (run, node, provider, model) DO UPDATE SET
+    {", ".join(f"{column} = {column} + excluded.{column}" for column in _CALL_TOTAL_COLUMNS)}
+"""
+
+_ADD_TO_RUN = """
+UPDATE runs SET events = events + ?, node_executions = node_executions + ?,
+    last_event_unix_ns = max(last_event_unix_ns, ?), last_received_unix_ns = ?
+WHERE id = ?
+"""
+
+_INSERT_RUN = """
+INSERT INTO runs (run_id, experiment, workflow, producer, status, started_unix_ns, last_event_unix_ns,
+    last_received_unix_ns)
+VALUES (?,?,?,?,?,?,?,?)
+"""
+
+_START_RUN = """
+UPDATE runs SET experiment = ?, workflow = ?, producer = ?, started_unix_ns = ?, tags = ?, graph = ?,
+    attach_mlflow_run_id = ?
+WHERE id = ?
+"""
+
+_FINISH_RUN = """
+UPDATE runs SET status = ?, finished_unix_ns = ?, duration_ns = ?, error_type = ? WHERE id = ?
+"""
+
+_SAVE_PRODUCER = """
+UPDATE producers SET next_sequence = ?, events_missing = events_missing + ?, last_seen_unix_ns = ?
+WHERE id = ?
+"""
+
+_ADD_TO_COUNTER = """
+INSERT INTO counters VALUES (?,?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value
+"""
+
+_SAVE_CURSOR = """
+INSERT INTO exporters VALUES (?,?,?) ON CONFLICT (name) DO UPDATE SET
+    cursor = max(cursor, excluded.cursor), last_success_unix_ns = excluded.last_success_unix_ns
+"""
+
+_SAVE_EXPORTED_RUN = """
+INSERT INTO exported_runs VALUES (?,?,?,?) ON CONFLICT (exporter, run) DO UPDATE SET
+    foreign_id = excluded.foreign_id, final_events = max(final_events, excluded.final_events)
+"""
+
+_SET_ASIDE = "INSERT OR IGNORE INTO dead_letters VALUES (?,?,?,?)"
+
+_LAST_SEQ = """
+SELECT max(coalesce((SELECT max(seq) FROM node_executions), 0), coalesce((SELECT max(seq) FROM llm_calls), 0),
+    coalesce((SELECT max(seq) FROM run_events), 0))
+"""
+
+_UNFINISHED = """
+SELECT r.run_id, p.producer_id, r.status, r.last_received_unix_ns
+FROM runs r JOIN producers p ON p.id = r.producer
+WHERE r.status = ? OR r.profiled_events <> r.events
+"""
+
+
+class SqliteLedger:
+    """The writing side of the ledger (see `records.Ledger`). For one thread at a time.
+
+    Each public method is one transaction. When one fails, everything held in memory is forgotten and
+    read again from the file, so memory can never run ahead of the disk.
+    """
+
+    def __init__(self, path: Path, pricer: Pricer) -> None:
+        self._connection = open_for_writing(path)
+        self._pricer = pricer
+        self._forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file; SQLite then folds the write-ahead log into it."""
+        self._connection.close()
+
+    def commit(self, batches: Sequence[Batch]) -> Committed:
+        """Takes in batches of any producers; duplicates are recognised. Durable when it returns."""
+        with _Transaction(self):
+            change = _Change(self)
+            for batch in batches:
+                change.take(batch)
+            change.write()
+        return change.outcome
+
+    def store_profile(self, run_id: str, report: ProfileReport, events: int) -> None:
+        """Keeps the profile of a run that is over, made from the first `events` events of it."""
+        with _Transaction(self):
+            run = self._connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()[0]
+            self._connection.executemany(
+                "UPDATE node_totals SET self_ns = ?, p95_ns = ? WHERE run = ? AND node = ?",
+                [(node.self_ns, node.p95_ns, run, self.name_id(node.node_id)) for node in report.nodes],
+            )
+            info = json.dumps(report.bottleneck_info(), ensure_ascii=False) if report.nodes else ""
+            self._connection.execute(
+                "UPDATE runs SET profiled_events = ?, bottleneck_info = ? WHERE id = ?", (events, info, run)
+            )
+
+    def mark_interrupted(self, run_ids: Sequence[str]) -> list[str]:
+        """Ends runs whose process is gone and that never said so. Returns those that were in flight."""
+        ended: list[str] = []
+        with _Transaction(self):
+            for run_id in run_ids:
+                changed = self._connection.execute(
+                    "UPDATE runs SET status = ?, finished_unix_ns = last_event_unix_ns,"
+                    " duration_ns = max(0, last_event_unix_ns - started_unix_ns), events = events + 1"
+                    " WHERE run_id = ? AND status = ? RETURNING id",
+                    (Status.INTERRUPTED, run_id, Status.RUNNING),
+                ).fetchone()
+                if changed is not None:
+                    self._connection.execute(
+                        _INSERT_RUN_EVENT, (self.next_seq(), changed[0], RUN_INTERRUPTED)
+                    )
+                    self._connection.execute("DELETE FROM open_nodes WHERE run = ?", changed)
+                    ended.append(run_id)
+        return ended
+
+    def next_sequence(self, producer_id: bytes) -> int:
+        """Everything of the producer below it is committed or refused; 0 for one never seen."""
+        found = self._connection.execute(
+            "SELECT next_sequence FROM producers WHERE producer_id = ?", (producer_id,)
+        ).fetchone()
+        return 0 if found is None else int(found[0])
+
+    def unfinished_runs(self) -> list[UnfinishedRun]:
+        """Runs in flight, and runs that are over and still want their profile."""
+        return [
+            UnfinishedRun(run_id, producer_id, Status(status), received)
+            for run_id, producer_id, status, received in self._connection.execute(
+                _UNFINISHED, (Status.RUNNING,)
+            )
+        ]
+
+    def exporter_state(self, exporter: str) -> tuple[int, int, int]:
+        """Its cursor, how many events it has set aside, and its last success in Unix ns."""
+        row = self._connection.execute(
+            "SELECT cursor, last_success_unix_ns FROM exporters WHERE name = ?", (exporter,)
+        ).fetchone()
+        cursor, last_success_unix_ns = row or (0, 0)
+        set_aside = self._connection.execute(
+            "SELECT COUNT(*) FROM dead_letters WHERE exporter = ?", (exporter,)
+        ).fetchone()[0]
+        return cursor, set_aside, last_success_unix_ns
+
+    def save_export(
+        self,
+        exporter: str,
+        cursor: int,
+        runs: Iterable[tuple[int, str, int]],
+        set_aside: Iterable[tuple[int, str]],
+    ) -> None:
+        """Remembers what the exporter's other side now has.
+
+        That is every event up to `cursor` (it never moves back), less those set aside (seq, reason); of
+        runs, the other side's id and the run's events when it was exported as final, else -1.
+        """
+        now = time.time_ns()
+        with _Transaction(self):
+            write = self._connection.executemany
+            write(_SAVE_CURSOR, [(exporter, cursor, now)])
+            write(_SAVE_EXPORTED_RUN, [(exporter, *run) for run in runs])
+            write(_SET_ASIDE, [(exporter, seq, reason, now) for seq, reason in set_aside])
+
+    # -- what a change needs of the ledger; within a transaction -------------------------------------
+
+    def _forget(self) -> None:
+        self._names: dict[str, int] = {}
+        self._runs: dict[str, int] = {}
+        self._cards: dict[RateCard, int] = {}
+        self._call_counts: dict[tuple[int, int], int] = {}
+        self._seq = int(self._connection.execute(_LAST_SEQ).fetchone()[0])
+
+    def trim_caches(self) -> None:
+        """Caches keep what is in use; at their bound they start again from the file."""
+        if len(self._names) > limits.NAMES_CACHED_MAX:
+            self._names.clear()
+        if len(self._runs) > limits.NAMES_CACHED_MAX:
+            self._runs.clear()
+        if len(self._cards) > limits.NAMES_CACHED_MAX:
+            self._cards.clear()
+        if len(self._call_counts) > limits.COUNTERS_CACHED_MAX:
+            self._call_counts.clear()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        return self._connection
+
+    @property
+    def seq(self) -> int:
+        """The number of the last event taken in."""
+        return self._seq
+
+    def rewind(self, seq: int) -> None:
+        """Numbers after `seq` were not used after all."""
+        self._seq = seq
+
+    def next_seq(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def name_id(self, name: str) -> int:
+        found = self._names.get(name)
+        if found is None:
+            found = self._names[name] = self._intern("names", "name", name)
+        return found
+
+    def card_id(self, card: RateCard) -> int:
+        found = self._cards.get(card)
+        if found is None:
+            text = json.dumps(asdict(card), sort_keys=True, ensure_ascii=False, default=sorted)
+            found = self._cards[card] = self._intern("rate_cards", "card", text)
+        return found
+
+    def _intern(self, table: str, column: str, text: str) -> int:
+        row = self._connection.execute(f"SELECT id FROM {table} WHERE {column} = ?", (text,)).fetchone()
+        if row is None:
+            row = self._connection.execute(
+                f"INSERT INTO {table} ({column}) VALUES (?) RETURNING id", (text,)
+            ).fetchone()
+        return int(row[0])
+
+    def next_call_index(self, run: int, node: int) -> int:
+        key = (run, node)
+        count = self._call_counts.get(key)
+        if count is None:
+            row = self._connection.execute(
+                "SELECT calls FROM node_totals WHERE run = ? AND node = ?", key
+            ).fetchone()
+            count = 0 if row is None else int(row[0])
+        self._call_counts[key] = count + 1
+        return count + 1
+
+    def price(self, call: LlmCall) -> Price:
+        return self._pricer(call)
+
+    def known_run(self, run_id: str) -> int | None:
+        found = self._runs.get(run_id)
+        if found is None:
+            row = self._connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+            if row is None:
+                return None
+            found = self._runs[run_id] = int(row[0])
+        return found
+
+    def insert_run(self, run_id: str, producer: int, started_unix_ns: int, received_unix_ns: int) -> int:
+        """A run of which only its id is known yet."""
+        nameless = self.name_id("")
+        cursor = self._connection.execute(
+            _INSERT_RUN,
+            (
+                run_id,
+                nameless,
+                nameless,
+                producer,
+                Status.RUNNING,
+                started_unix_ns,
+                started_unix_ns,
+                received_unix_ns,
+            ),
+        )
+        run = self._runs[run_id] = int(cursor.lastrowid or 0)
+        return run
+
+    def producer(self, producer_id: bytes, received_unix_ns: int) -> tuple[int, int]:
+        """The producer's row and next sequence; made when it is new."""
+        row = self._connection.execute(
+            "SELECT id, next_sequence FROM producers WHERE producer_id = ?", (producer_id,)
+        ).fetchone()
+        if row is None:
+            cursor = self._connection.execute(
+                "INSERT INTO producers (producer_id, next_sequence, last_seen_unix_ns) VALUES (?,0,?)",
+                (producer_id, received_unix_ns),
+            )
+            return int(cursor.lastrowid or 0), 0
+        return int(row[0]), int(row[1])
+
+    def forget_and_explain(self, error: sqlite3.Error) -> LedgerError:
+        self._forget()
+        name = getattr(error, "sqlite_errorname", "")
+        if name == "SQLITE_FULL":
+            return LedgerFullError("the disk is full; events wait in the spools until there is room")
+        return LedgerError(f"the ledger cannot be written: {error} ({name})")
+
+
+class _Transaction:
+    """BEGIN … COMMIT; anything that goes wrong rolls back and leaves the ledger as it was."""
+
+    def __init__(self, ledger: SqliteLedger) -> None:
+        self._ledger = ledger
+
+    def __enter__(self) -> None:
+        self._ledger.trim_caches()
+        self._ledger.connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        connection = self._ledger.connection
+        if error is None:
+            try:
+                connection.execute("COMMIT")
+            except sqlite3.Error as commit_error:
+                self._roll_back()
+                raise self._ledger.forget_and_explain(commit_error) from commit_error
+            return
+        self._roll_back()
+        if isinstance(error, sqlite3.Error):
+            raise self._ledger.forget_and_explain(error) from error
+        self._ledger._forget()  # noqa: SLF001 - the transaction is the ledger's own
+
+    def _roll_back(self) -> None:
+        if self._ledger.connection.in_transaction:
+            self._ledger.connection.execute("ROLLBACK")
+
+
+@dataclass(slots=True)
+class _RunDelta:
+    events: int = 0
+    node_executions: int = 0
+    last_event_unix_ns: int = 0
+
+
+class _Change:
+    """One transaction being put together: rows to insert and totals to add."""
+
+    def __init__(self, ledger: SqliteLedger) -> None:
+        self.outcome = Committed()
+        self._ledger = ledger
+        self._received_unix_ns = time.time_ns()
+        self._seq_before = ledger.seq
+        self._producers: dict[bytes, list[int]] = {}
+        """Row, next sequence, missing events."""
+        self._producer = 0
+        self._executions: list[tuple[object, ...]] = []
+        self._calls: list[tuple[object, ...]] = []
+        self._run_events: list[tuple[int, int, int]] = []
+        self._opened: list[tuple[int, ...]] = []
+        self._closed: list[tuple[int, int]] = []
+        self._node_totals: dict[tuple[int, int], list[int]] = {}
+        self._call_totals: dict[tuple[int, int, int, int], CallTotals] = {}
+        self._runs: dict[int, _RunDelta] = {}
+        self._counters: dict[str, int] = {}
+
+    def take(self, batch: Batch) -> None:
+        producer = self._producers.get(batch.producer_id)
+        if producer is None:
+            row, known = self._ledger.producer(batch.producer_id, self._received_unix_ns)
+            producer = self._producers[batch.producer_id] = [row, known, 0]
+        self._producer = producer[0]
+        next_sequence = producer[1]
+        duplicates = min(max(0, next_sequence - batch.first_sequence), len(batch.events))
+        if duplicates:
+            self.outcome.duplicates += duplicates
+            self._count("events_duplicate", duplicates)
+        refusals = tuple(self._take_events(batch, duplicates))
+        end = batch.first_sequence + len(batch.events)
+        if end > next_sequence:
+            producer[2] += max(0, batch.first_sequence - next_sequence)
+            producer[1] = end
+        self.outcome.acknowledgements.append(Acknowledgement(producer[1], refusals))
+
+    def _take_events(self, batch: Batch, skip: int) -> Iterable[Refusal]:
+        for position in range(skip, len(batch.events)):
+            event = batch.events[position]
+            refusal = event if isinstance(event, RecordRefusedError) else self._try_event(event)
+            if refusal is not None:
+                self._count(f"refused:{refusal.reason}", 1)
+                yield Refusal(batch.first_sequence + position, refusal.reason)
+
+    def _try_event(self, event: Event) -> RecordRefusedError | None:
+        """One event that we fail on must not take all others, and every restart, with it."""
+        seq = self._ledger.seq
+        try:
+            self._take_event(event)
+        except sqlite3.Error:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, it is this event's
+            _log.exception("an event could not be taken in: %s of run %s", type(event).__name__, event.run_id)
+            self._ledger.rewind(seq)
+            return RecordRefusedError("internal_error", "a fault of the daemon; its log has the details")
+        self.outcome.events.append(event)
+        return None
+
+    def _take_event(self, event: Event) -> None:
+        if type(event) is NodeFinished:
+            self._node_finished(event)
+        elif type(event) is LlmCall:
+            self._llm_call(event)
+        elif type(event) is NodeStarted:
+            self._node_started(event)
+        elif type(event) is RunStarted:
+            self._run_started(event)
+        elif type(event) is RunFinished:
+            self._run_finished(event)
+
+    def _node_finished(self, event: NodeFinished) -> None:
+        ledger = self._ledger
+        run = self._run(event.run_id, event.started_unix_ns)
+        node = ledger.name_id(event.node_id)
+        duration_ns = event.duration_ns
+        failed = event.status is not Status.OK
+        span_id = _signed(event.span_id)
+        self._executions.append(
+            (
+                ledger.next_seq(),
+                run,
+                node,
+                ledger.next_call_index(run, node),
+                span_id,
+                _signed(event.parent_span_id),
+                event.attempt,
+                event.started_unix_ns,
+                duration_ns,
+                int(event.status),
+                ledger.name_id(event.error_type) if event.error_type else None,
+            )
+        )
+        totals = self._node_totals.get((run, node))
+        if totals is None:
+            self._node_totals[run, node] = [1, int(failed), duration_ns, duration_ns]
+        else:
+            totals[0] += 1
+            totals[1] += failed
+            totals[2] += duration_ns
+            totals[3] = max(totals[3], duration_ns)
+        self._closed.append((run, span_id))
+        delta = self._touch(run, event.started_unix_ns + duration_ns)
+        delta.node_executions += 1
+
+    def _node_started(self, event: NodeStarted) -> None:
+        run = self._run(event.run_id, event.started_unix_ns)
+        node = self._ledger.name_id(event.node_id)
+        self._opened.append(
+            (
+                run,
+                _signed(event.span_id),
+                _signed(event.parent_span_id),
+                node,
+                event.attempt,
+                event.started_unix_ns,
+            )
+        )
+
+    def _llm_call(self, event: LlmCall) -> None:
+        ledger = self._ledger
+        run = self._run(event.run_id, event.started_unix_ns)
+        node, provider, model = map(ledger.name_id, (event.node_id, event.provider, event.model))
+        price = ledger.price(event)
+        self._calls.append(
+            (
+                ledger.next_seq(),
+                run,
+                event.call_id,
+                _signed(event.span_id),
+                node,
+                provider,
+                model,
+                *(event.usage if event.usage is not None else (None,) * 9),
+                event.started_unix_ns,
+                event.duration_ns,
+                event.time_to_first_token_ns,
+                int(event.status),
+                event.attempt,
+                event.service_tier,
+                int(event.batch),
+                event.response_id,
+                event.error_type,
+                " ".join(event.anomalies),
+                price.status.value,
+                price.cost_nanos,
+                price.table_cost_nanos,
+                event.stated_cost_nanos,
+                None if price.card is None else ledger.card_id(price.card),
+                price.reason,
+            )
+        )
+        totals = CallTotals.of_call(
+            event.usage, price.status, price.cost_nanos, failed=event.status is not Status.OK
+        )
+        key = (run, node, provider, model)
+        known = self._call_totals.get(key)
+        self._call_totals[key] = totals if known is None else known.plus(totals)
+        self._touch(run, event.started_unix_ns + event.duration_ns)
+
+    def _run_started(self, event: RunStarted) -> None:
+        ledger = self._ledger
+        run = self._run(event.run_id, event.started_unix_ns)
+        graph = (
+            None
+            if event.graph is None
+            else json.dumps({"nodes": event.graph.nodes, "edges": event.graph.edges})
+        )
+        ledger.connection.execute(
+            _START_RUN,
+            (
+                ledger.name_id(event.experiment),
+                ledger.name_id(event.workflow),
+                self._producer,
+                event.started_unix_ns,
+                json.dumps(dict(event.tags), ensure_ascii=False),
+                graph,
+                event.mlflow_run_id,
+                run,
+            ),
+        )
+        self._run_events.append((ledger.next_seq(), run, RUN_STARTED))
+        self._touch(run, event.started_unix_ns)
+
+    def _run_finished(self, event: RunFinished) -> None:
+        run = self._run(event.run_id, event.finished_unix_ns - event.duration_ns)
+        self._ledger.connection.execute(
+            _FINISH_RUN,
+            (int(event.status), event.finished_unix_ns, event.duration_ns, event.error_type, run),
+        )
+        self._ledger.connection.execute("DELETE FROM open_nodes WHERE run = ?", (run,))
+        self._opened = [opened for opened in self._opened if opened[0] != run]
+        self._run_events.append((self._ledger.next_seq(), run, RUN_FINISHED))
+        self._touch(run, event.finished_unix_ns)
+
+    def _run(self, run_id: str, started_unix_ns: int) -> int:
+        run = self._ledger.known_run(run_id)
+        if run is None:
+            run = self._ledger.insert_run(run_id, self._producer, started_unix_ns, self._received_unix_ns)
+        return run
+
+    def _touch(self, run: int, at_unix_ns: int) -> _RunDelta:
+        delta = self._runs.get(run)
+        if delta is None:
+            delta = self._runs[run] = _RunDelta()
+        delta.events += 1
+        delta.last_event_unix_ns = max(delta.last_event_unix_ns, min(at_unix_ns, limits.INT64_MAX))
+        return delta
+
+    def _count(self, name: str, count: int) -> None:
+        self._counters[name] = self._counters.get(name, 0) + count
+
+    def write(self) -> None:
+        """Puts everything into the open transaction."""
+        write = self._ledger.connection.executemany
+        write(_INSERT_EXECUTION, self._executions)
+        write(_INSERT_CALL, self._calls)
+        write(_INSERT_RUN_EVENT, self._run_events)
+        if self._opened:
+            write(_INSERT_OPEN_NODE, self._opened)
+        if self._any_open():
+            write(_DELETE_OPEN_NODE, self._closed)
+        write(_ADD_NODE_TOTALS, [(*key, *totals) for key, totals in self._node_totals.items()])
+        write(_ADD_CALL_TOTALS, [(*key, *_flat(totals)) for key, totals in self._call_totals.items()])
+        self._count("events_committed", self._ledger.seq - self._seq_before)
+        received = self._received_unix_ns
+        write(
+            _ADD_TO_RUN,
+            [
+                (delta.events, delta.node_executions, delta.last_event_unix_ns, received, run)
+                for run, delta in self._runs.items()
+            ],
+        )
+        write(
+            _SAVE_PRODUCER,
+            [(following, missing, received, row) for row, following, missing in self._producers.values()],
+        )
+        write(_ADD_TO_COUNTER, list(self._counters.items()))
+
+    def _any_open(self) -> bool:
+        """Nearly always there is nothing to close, and a look is cheaper than many deletions."""
+        return self._ledger.connection.execute("SELECT 1 FROM open_nodes LIMIT 1").fetchone() is not None
+
+
+def _flat(totals: CallTotals) -> tuple[int, ...]:
+    return (
+        totals.calls,
+        totals.cost_nanos,
+        *totals.usage,
+        totals.priced_calls,
+        totals.stated_calls,
+        totals.free_calls,
+        totals.unpriced_calls,
+        totals.no_usage_calls,
+        totals.unpriced_tokens,
+        totals.failed_calls,
+    )
+
+
+def _signed(span_id: int) -> int:
+    """A 64-bit id as SQLite's signed integer with the same bits."""
+    return span_id - (1 << 64) if span_id > limits.INT64_MAX else span_id

@@ -1,0 +1,134 @@
+"""Keeps runs in order: profiles those that ended, ends those whose process is gone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Protocol, TypeVar
+
+import anyio
+
+from configurable_agents.errors import LedgerFullError
+from configurable_agents.obsd.ledger import queries
+from configurable_agents.obsd.ledger.records import UnfinishedRun
+from configurable_agents.obsd.ledger.writer import SqliteLedger
+from configurable_agents.obsd.producers import Producers
+from configurable_agents.obsd.reports import Readers
+from configurable_agents.obsd.runs import LiveRuns
+from configurable_agents.telemetry import Status
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SWEEP_EVERY_S = 5.0
+
+SILENT_S = 15.0
+"""A run in flight whose producer has no connection and no spool for this long is interrupted."""
+
+UNARY_SILENT_S = 3600.0
+"""The same for a producer that sends single batches and so is never connected."""
+
+SETTLE_S = 0.05
+"""What belongs to the end of a run is given this long to arrive before the run is profiled."""
+
+
+class Write(Protocol):
+    async def __call__(self, method: Callable[..., T], *arguments: object) -> T: ...
+
+
+class RunKeeper:
+    """For the daemon's event loop only."""
+
+    def __init__(
+        self,
+        ledger: SqliteLedger,
+        write: Write,
+        readers: Readers,
+        live: LiveRuns,
+        producers: Producers,
+        *,
+        is_spooling: Callable[[bytes], bool],
+        profiled: Callable[[], None],
+    ) -> None:
+        """`is_spooling` knows which producers have a spool; `profiled` is told when profiles were stored."""
+        self._ledger = ledger
+        self._write = write
+        self._readers = readers
+        self._live = live
+        self._producers = producers
+        self._profiled = profiled
+        self._news = anyio.Event()
+        self._is_spooling = is_spooling
+
+    def notice(self) -> None:
+        """Something was committed."""
+        self._news.set()
+
+    async def remember(self) -> None:
+        """At start: rebuilds what a daemon before this one had in memory."""
+        for run in await self._write(self._ledger.unfinished_runs):
+            if run.status is Status.RUNNING:
+                spans = await self._readers.ask(partial(queries.executions, run_id=run.run_id))
+                self._live.take(spans)
+            else:
+                self._live.want_profile(run.run_id)
+
+    async def run(self) -> None:
+        next_sweep = time.monotonic() + SWEEP_EVERY_S
+        while True:
+            with anyio.move_on_after(max(0.0, next_sweep - time.monotonic())):
+                await self._news.wait()
+                await anyio.sleep(SETTLE_S)
+            self._news = anyio.Event()
+            try:
+                await self.profile_ended()
+                if time.monotonic() >= next_sweep:
+                    next_sweep = time.monotonic() + SWEEP_EVERY_S
+                    await self._sweep()
+            except LedgerFullError as error:
+                _log.warning("profiles wait: %s", error)
+
+    async def profile_ended(self) -> None:
+        """Stores the profile of every run that has ended (again, for one that got late events)."""
+        ended = self._live.take_ended()
+        for run_id in ended:
+            report, events = await self._readers.ask(partial(queries.final_profile, run_id=run_id))
+            await self._write(self._ledger.store_profile, run_id, report, events)
+        if ended:
+            self._profiled()
+
+    async def producer_gone(self, producer_id: bytes) -> None:
+        """All a producer left behind is committed, and its process is gone."""
+        await self._interrupt(run for run in await self._in_flight() if run.producer_id == producer_id)
+
+    async def _sweep(self) -> None:
+        unfinished = await self._write(self._ledger.unfinished_runs)
+        await self._interrupt(run for run in unfinished if self._is_forsaken(run))
+        for run in unfinished:
+            if run.status is not Status.RUNNING:
+                self._live.want_profile(run.run_id)
+
+    def _is_forsaken(self, run: UnfinishedRun) -> bool:
+        if run.status is not Status.RUNNING:
+            return False
+        if self._producers.is_connected(run.producer_id) or self._is_spooling(run.producer_id):
+            return False
+        bound_s = UNARY_SILENT_S if self._producers.is_unary(run.producer_id) else SILENT_S
+        received_s_ago = (time.time_ns() - run.last_received_unix_ns) / 1e9
+        return min(self._producers.silent_for_s(run.producer_id), received_s_ago) > bound_s
+
+    async def _in_flight(self) -> list[UnfinishedRun]:
+        unfinished = await self._write(self._ledger.unfinished_runs)
+        return [run for run in unfinished if run.status is Status.RUNNING]
+
+    async def _interrupt(self, runs: Iterable[UnfinishedRun]) -> None:
+        run_ids = [run.run_id for run in runs]
+        if not run_ids:
+            return
+        for run_id in await self._write(self._ledger.mark_interrupted, run_ids):
+            _log.info("interrupted run=%s", run_id)
+            self._live.end(run_id)
+        self.notice()

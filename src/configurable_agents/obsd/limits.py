@@ -1,0 +1,91 @@
+"""Every bound of the daemon by name, and what happens when it is reached."""
+
+from __future__ import annotations
+
+MESSAGE_BYTES_MAX = 1024 * 1024
+"""A longer gRPC message is refused by gRPC (RESOURCE_EXHAUSTED); our clients send at most a quarter."""
+
+BATCH_EVENTS_MAX = 2000
+"""A batch with more is refused whole (INVALID_ARGUMENT)."""
+
+PRODUCER_ID_BYTES = 16
+"""A batch with an identity of another length is refused whole (INVALID_ARGUMENT)."""
+
+NAME_LENGTH_MAX = 256
+"""Characters of an id or a name. An event with a longer one is refused."""
+
+TAGS_MAX = 32
+TAG_LENGTH_MAX = 256
+"""An event with more or longer tags is refused."""
+
+GRAPH_NODES_MAX = 10_000
+GRAPH_EDGES_MAX = 50_000
+"""A run that declares a larger graph is refused its RunStarted."""
+
+ANOMALIES_MAX = 16
+ATTEMPT_MAX = 2**32 - 1
+TOKENS_MAX = 10**15
+"""Per class and call. An event beyond these is refused."""
+
+DURATION_NS_MAX = 10**16
+"""About 116 days. An event with a longer duration is refused, so that sums stay within 64 bits."""
+
+COST_NANOS_MAX = 10**15
+"""A million dollars for one call. An event with a higher stated cost is refused."""
+
+INT64_MAX = 2**63 - 1
+UINT64_MAX = 2**64 - 1
+
+PENDING_BYTES_MAX = 32 * 1024 * 1024
+"""Received and not yet committed, of all connections. At the bound receivers stop reading, and HTTP/2
+flow control slows the senders; their events wait in their spools."""
+
+COMMIT_EVENTS_MAX = 20_000
+"""Events of one transaction. The rest waits for the next."""
+
+BATCHES_IN_FLIGHT_MAX = 64
+"""Unacknowledged batches of one stream. At the bound the receiver stops reading that stream."""
+
+STREAM_PRODUCERS_MAX = 64
+"""Producers one stream may speak for. A further one ends the stream (INVALID_ARGUMENT)."""
+
+STREAMS_MAX = 1024
+"""Concurrent RPCs of all connections. Further ones are answered RESOURCE_EXHAUSTED."""
+
+LIVE_RUNS_MAX = 10_000
+"""Runs with an analyzer in memory. Beyond it the one idle longest is let go; its report comes from
+the ledger's rows."""
+
+PENDING_CHILDREN_MAX = 100_000
+"""Intervals of finished children kept per live run until their parent finishes. Beyond it they are
+let go, the run's live self times are too high, and its final ones, made from the ledger, are exact."""
+
+NAMES_CACHED_MAX = 100_000
+"""Interned names kept in memory. At the bound the cache is emptied; the ledger has them."""
+
+COUNTERS_CACHED_MAX = 200_000
+"""Call counters of run and node kept in memory. At the bound the cache is emptied; the ledger has them."""
+
+EXPORT_EVENTS_MAX = 5_000
+"""Events of one export. The rest waits for the next."""
+
+EXPORT_FINALS_MAX = 50
+"""Runs finished in one export. The rest waits for the next."""
+
+EXPORT_LINE_BYTES_MAX = 16 * 1024 * 1024
+"""A longer answer of an export worker counts as its death."""
+
+RUNS_LISTED_MAX = 1_000
+"""Runs in one answer of ListRuns."""
+
+RUNS_LISTED_DEFAULT = 20
+
+PROFILED_SPANS_MAX = 500_000
+"""Executions of one run that are read at once for its profile. A longer run keeps the totals of its
+analyzer (self times as they streamed in, no percentiles)."""
+
+LIVE_ROWS_MAX = 20_000
+"""A run in flight with more executions is reported from its analyzer, not from its rows."""
+
+REPORT_READERS_MAX = 4
+"""Reports computed at the same time. Further ones wait."""

@@ -1,0 +1,42 @@
+"""The price that counts: made here, when a call is committed."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from configurable_agents.obsd import limits
+from configurable_agents.observability.cost_estimator import CostEstimator, Price
+from configurable_agents.telemetry import LlmCall, PriceStatus
+
+_log = logging.getLogger(__name__)
+
+
+class CallPricer:
+    """Prices calls with the estimator that the library uses too. Implements `ledger.records.Pricer`."""
+
+    def __init__(self, estimator: CostEstimator) -> None:
+        self._estimator = estimator
+
+    def __call__(self, call: LlmCall) -> Price:
+        try:
+            price = self._estimator.price(
+                provider=call.provider,
+                model=call.model,
+                usage=call.usage,
+                at_unix_ns=call.started_unix_ns,
+                service_tier=call.service_tier,
+                batch=call.batch,
+                stated_cost_nanos=call.stated_cost_nanos,
+                anomalies=call.anomalies,
+            )
+        except Exception as error:  # noqa: BLE001 - the call must be kept, whatever becomes of its price
+            _log.exception("pricing failed for %s/%s", call.provider, call.model)
+            return Price(PriceStatus.UNPRICED, reason=f"pricing failed: {type(error).__name__}")
+        if price.cost_nanos > limits.COST_NANOS_MAX:
+            return Price(PriceStatus.UNPRICED, card=price.card, reason="its price is no amount anyone pays")
+        return price
+
+    def warm_up(self) -> None:
+        """Loads the price table, so that the first call does not wait for it."""
+        self._estimator.rate_card("openai", "gpt-4o", at_unix_ns=time.time_ns())

@@ -1,0 +1,160 @@
+"""The spool receiver: takes in what producers left on disk and cannot or do not send themselves.
+
+These are the spools of processes that are gone, of forked children, which never send, and of
+processes that started without a daemon and have not found this one yet. Taking in a spool that its
+owner sends too is harmless: the ledger knows each event by its position.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+import anyio.to_thread
+
+from configurable_agents.client.spool import (
+    HEAD_BYTES,
+    Chunk,
+    Segment,
+    list_segments,
+    read_chunks,
+    try_lock,
+)
+from configurable_agents.errors import AgentsObsError, SpoolDamagedError
+from configurable_agents.obsd.intake import Intake
+from configurable_agents.obsd.producers import Producers
+from configurable_agents.obsd.receivers.inlet import hand_in
+from configurable_agents.wire.decode import decode_batch
+from configurable_agents.wire.frames import batch_of_frames
+
+_log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.5
+
+DAMAGED_SUFFIX = ".damaged"
+
+
+class _Position(NamedTuple):
+    offset: int
+    sequence: int
+
+
+class SpoolReceiver:
+    """Looks through the spool folder again and again. For the daemon's event loop only."""
+
+    def __init__(
+        self,
+        folder: Path,
+        intake: Intake,
+        producers: Producers,
+        *,
+        next_sequence: Callable[[bytes], Awaitable[int]],
+        gone: Callable[[bytes], Awaitable[None]],
+    ) -> None:
+        """`next_sequence` is the ledger's; `gone` is told of each producer that ended and is taken in."""
+        self._folder = folder
+        self._intake = intake
+        self._producers = producers
+        self._next_sequence = next_sequence
+        self._gone = gone
+        self._positions: dict[Path, _Position] = {}
+        self.spool_bytes = 0
+        """Size of the spool folder at the last look."""
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except AgentsObsError as error:
+                _log.warning("spools wait: %s", error)
+            except OSError as error:
+                _log.warning("the spool folder cannot be read: %s", error)
+            await anyio.sleep(LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Takes in everything there is now from producers that are not connected."""
+        found = await anyio.to_thread.run_sync(list_segments, self._folder)
+        self.spool_bytes = sum(_size_bytes(segment) for segments in found.values() for segment in segments)
+        present = {segment.path for segments in found.values() for segment in segments}
+        self._positions = {path: at for path, at in self._positions.items() if path in present}
+        for producer_id, segments in found.items():
+            if not self._producers.is_connected(producer_id):
+                await self._take_producer(producer_id, segments)
+
+    def is_spooling(self, producer_id: bytes) -> bool:
+        """Whether the producer had a spool at the last look."""
+        return any(path.name.startswith(producer_id.hex()) for path in self._positions)
+
+    async def _take_producer(self, producer_id: bytes, segments: list[Segment]) -> None:
+        try:
+            lock = try_lock(segments[-1])
+        except FileNotFoundError:
+            return
+        if lock is None:
+            await self._take_living(segments)
+            return
+        try:
+            for segment in segments:
+                await self._take_orphan(segment)
+            await self._gone(producer_id)
+        finally:
+            os.close(lock)
+
+    async def _take_living(self, segments: list[Segment]) -> None:
+        """The owner writes to the newest segment only; older ones go once they are committed."""
+        for segment in segments:
+            try:
+                await self._take(segment)
+            except (SpoolDamagedError, FileNotFoundError):
+                return  # half-written, or released by its owner just now: the next look sees
+        for segment, following in pairwise(segments):
+            if await self._next_sequence(segment.producer_id) >= following.first_sequence:
+                segment.path.unlink(missing_ok=True)
+
+    async def _take_orphan(self, segment: Segment) -> None:
+        try:
+            await self._take(segment)
+        except FileNotFoundError:
+            return
+        except SpoolDamagedError as error:
+            damaged = segment.path.with_name(segment.path.name + DAMAGED_SUFFIX)
+            segment.path.rename(damaged)
+            _log.error(
+                "a spool is damaged, its events up to there are taken in: %s; kept as %s", error, damaged
+            )
+            return
+        segment.path.unlink(missing_ok=True)
+
+    async def _take(self, segment: Segment) -> None:
+        """Has everything of a segment committed that is not yet. Returns when it is durable."""
+        known = await self._next_sequence(segment.producer_id)
+        while True:
+            position = self._positions.setdefault(segment.path, _Position(HEAD_BYTES, segment.first_sequence))
+            chunk = await anyio.to_thread.run_sync(_next_chunk, segment, position)
+            if chunk is None:
+                return
+            end = chunk.first_sequence + chunk.event_count
+            if end > known:
+                await self._commit(segment, chunk)
+            self._positions[segment.path] = _Position(chunk.end_offset, end)
+
+    async def _commit(self, segment: Segment, chunk: Chunk) -> None:
+        data = batch_of_frames(segment.producer_id, chunk.first_sequence, chunk.frames)
+        outcome = await hand_in(self._intake, decode_batch(data), size_bytes=len(data))
+        await outcome
+
+
+def _next_chunk(segment: Segment, position: _Position) -> Chunk | None:
+    return next(read_chunks(segment, offset=position.offset, first_sequence=position.sequence), None)
+
+
+def _size_bytes(segment: Segment) -> int:
+    try:
+        return segment.path.stat().st_size
+    except FileNotFoundError:
+        return 0

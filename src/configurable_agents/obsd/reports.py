@@ -1,0 +1,176 @@
+"""Answers to people and programs. A handler resolves nothing itself: it asks the ledger, in a thread."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import anyio
+import anyio.to_thread
+import grpc
+import grpc.aio
+
+from configurable_agents.client.home import Home
+from configurable_agents.errors import AgentsObsError, InvalidValueError, NotFoundError
+from configurable_agents.obsd import limits
+from configurable_agents.obsd.ledger import queries
+from configurable_agents.obsd.ledger.database import open_for_reading
+from configurable_agents.obsd.runs import LiveRuns
+from configurable_agents.runtime.profile_report import NodeProfile
+from configurable_agents.telemetry import Status, WorkflowRunRecord
+from configurable_agents.version import __version__
+from configurable_agents.wire import report_messages
+from configurable_agents.wire.report_records import ExporterStatus, Scope
+from configurable_agents.wire.v1 import reports_pb2 as pb
+from configurable_agents.wire.v1 import reports_pb2_grpc
+
+T = TypeVar("T")
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+
+class Readers:
+    """Reading connections of the ledger, used again, at most `REPORT_READERS_MAX` at a time."""
+
+    def __init__(self, ledger: Path) -> None:
+        self._ledger = ledger
+        self._idle: list[sqlite3.Connection] = []
+        self._limiter = anyio.CapacityLimiter(limits.REPORT_READERS_MAX)
+
+    async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs a query function in a thread, on one consistent look at the ledger."""
+        return await anyio.to_thread.run_sync(self._ask, question, limiter=self._limiter)
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._idle.pop() if self._idle else open_for_reading(self._ledger)
+        try:
+            with queries.snapshot(connection):
+                return question(connection)
+        finally:
+            self._idle.append(connection)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonGauges:
+    """What only the running daemon knows of itself."""
+
+    home: Home
+    events_pending: Callable[[], int]
+    producers_connected: Callable[[], int]
+    spool_bytes: Callable[[], int]
+    exporters: Callable[[int], list[ExporterStatus]]
+    """Given how many events are committed."""
+    started_unix_ns: int = field(default_factory=time.time_ns)
+
+
+class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
+    """Serves `ReportService`. The names of its methods are the protocol's."""
+
+    def __init__(self, readers: Readers, live: LiveRuns, gauges: DaemonGauges) -> None:
+        self._readers = readers
+        self._live = live
+        self._gauges = gauges
+
+    async def GetCostReport(self, request: pb.Scope, context: Context) -> Any:
+        scope = _scope(request)
+        return await self._answer(
+            context,
+            lambda connection: report_messages.cost_summary_to_message(
+                queries.cost_summary(connection, scope)
+            ),
+        )
+
+    async def GetProfileReport(self, request: pb.Scope, context: Context) -> Any:
+        scope = _scope(request)
+        return await self._answer(
+            context,
+            lambda connection: report_messages.profile_report_to_message(
+                queries.profile_report(connection, scope, self._live_nodes)
+            ),
+        )
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> Any:
+        scope = _scope(request.scope)
+
+        def ask(connection: sqlite3.Connection) -> pb.RunList:
+            runs, matching = queries.list_runs(connection, scope, limit=request.limit)
+            return pb.RunList(
+                runs=[report_messages.run_to_message(self._with_live_bottlenecks(run)) for run in runs],
+                matching=matching,
+            )
+
+        return await self._answer(context, ask)
+
+    async def GetStatus(self, _request: pb.StatusRequest, _context: Context) -> Any:
+        gauges = self._gauges
+        counts = await self._readers.ask(queries.counts)
+        return pb.DaemonStatus(
+            version=__version__,
+            pid=os.getpid(),
+            started_unix_ns=gauges.started_unix_ns,
+            home=str(gauges.home.folder),
+            address=gauges.home.address,
+            events_committed=counts.events_committed,
+            events_duplicate=counts.events_duplicate,
+            events_refused=counts.events_refused,
+            events_pending=gauges.events_pending(),
+            runs_live=counts.runs_live,
+            runs_total=counts.runs_total,
+            ledger_bytes=await anyio.to_thread.run_sync(_ledger_bytes, gauges.home.ledger),
+            spool_bytes=gauges.spool_bytes(),
+            producers_connected=gauges.producers_connected(),
+            exporters=[
+                report_messages.exporter_to_message(each)
+                for each in gauges.exporters(counts.events_committed)
+            ],
+        )
+
+    async def _answer(self, context: Context, question: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self._readers.ask(question)
+        except AgentsObsError as error:
+            await context.abort(_code(error), str(error))
+            raise
+
+    def _live_nodes(self, run_id: str) -> tuple[NodeProfile, ...] | None:
+        analyzer = self._live.analyzer(run_id)
+        return None if analyzer is None else analyzer.report().nodes
+
+    def _with_live_bottlenecks(self, run: WorkflowRunRecord) -> WorkflowRunRecord:
+        analyzer = self._live.analyzer(run.run_id) if run.status is Status.RUNNING else None
+        if analyzer is None:
+            return run
+        report = analyzer.report()
+        return replace(run, bottleneck_info=json.dumps(report.bottleneck_info())) if report.nodes else run
+
+
+def add_reports(servicer: ReportServicer, server: grpc.aio.Server) -> None:
+    reports_pb2_grpc.add_ReportServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+
+
+def _scope(message: pb.Scope) -> Scope:
+    return Scope(message.experiment, message.run_id, message.since_unix_ns)
+
+
+def _code(error: AgentsObsError) -> grpc.StatusCode:
+    if isinstance(error, NotFoundError):
+        return grpc.StatusCode.NOT_FOUND
+    if isinstance(error, InvalidValueError):
+        return grpc.StatusCode.INVALID_ARGUMENT
+    return grpc.StatusCode.INTERNAL
+
+
+def _ledger_bytes(ledger: Path) -> int:
+    """The file and its write-ahead log."""
+    return sum(
+        path.stat().st_size for path in (ledger, ledger.with_name(ledger.name + "-wal")) if path.exists()
+    )

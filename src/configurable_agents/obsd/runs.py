@@ -1,0 +1,112 @@
+"""Runs in flight: an analyzer for each, its profile when it ends, its end when its process is gone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from configurable_agents.obsd import limits
+from configurable_agents.runtime.bottlenecks import BottleneckAnalyzer
+from configurable_agents.runtime.critical_path import Interval, union_ns
+from configurable_agents.telemetry import Event, NodeFinished, RunFinished, Status
+
+
+class LiveRun:
+    """The analyzer of one run, fed with finished executions as they are committed.
+
+    A child ends before its parent, so its interval is kept until the parent comes and is then taken
+    out of the parent's self time. The rare child that ends later is put right by the final profile.
+    """
+
+    __slots__ = ("_children", "_children_count", "analyzer")
+
+    def __init__(self) -> None:
+        self.analyzer = BottleneckAnalyzer()
+        self._children: dict[int, list[Interval]] = {}
+        self._children_count = 0
+
+    def record(self, execution: NodeFinished) -> None:
+        started_ns, duration_ns = execution.started_unix_ns, execution.duration_ns
+        ended_ns = started_ns + duration_ns
+        if execution.parent_span_id:
+            self._keep(execution.parent_span_id, (started_ns, ended_ns))
+        self_ns = duration_ns
+        children = self._children.pop(execution.span_id, None) if self._children else None
+        if children is not None:
+            self._children_count -= len(children)
+            clipped = [(max(start, started_ns), min(end, ended_ns)) for start, end in children]
+            self_ns -= union_ns(clipped)
+        self.analyzer.record_ns(execution.node_id, duration_ns, self_ns, execution.status is not Status.OK)
+
+    def _keep(self, parent_span_id: int, interval: Interval) -> None:
+        if self._children_count >= limits.PENDING_CHILDREN_MAX:
+            self._children.clear()
+            self._children_count = 0
+        self._children.setdefault(parent_span_id, []).append(interval)
+        self._children_count += 1
+
+
+class LiveRuns:
+    """All runs in flight, and those that ended and still want their profile.
+
+    Fed from the daemon's event loop; `analyzer` may be asked from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[str, LiveRun] = OrderedDict()
+        self._ended: dict[str, None] = {}
+        self._over: OrderedDict[str, None] = OrderedDict()
+        """Runs that ended lately: what comes for them now is late."""
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Notes what was committed."""
+        run_id, run = "", None
+        for event in events:
+            if event.run_id != run_id:
+                run_id = event.run_id
+                run = self._run(run_id)
+            if type(event) is RunFinished:
+                self.end(run_id)
+                run_id = ""
+            elif run is None:
+                self._ended[run_id] = None
+            elif type(event) is NodeFinished:
+                run.record(event)
+
+    def end(self, run_id: str) -> None:
+        """The run is over: its analyzer goes, and its profile is wanted."""
+        self._runs.pop(run_id, None)
+        self._ended[run_id] = None
+        self._over[run_id] = None
+        if len(self._over) > limits.LIVE_RUNS_MAX:
+            self._over.popitem(last=False)
+
+    def want_profile(self, run_id: str) -> None:
+        self._ended[run_id] = None
+
+    def take_ended(self) -> list[str]:
+        """Runs whose profile is wanted, each once."""
+        ended = list(self._ended)
+        self._ended.clear()
+        return ended
+
+    def analyzer(self, run_id: str) -> BottleneckAnalyzer | None:
+        """The analyzer of a run in flight."""
+        run = self._runs.get(run_id)
+        return None if run is None else run.analyzer
+
+    def _run(self, run_id: str) -> LiveRun | None:
+        """The run in flight, noted as the latest heard of; `None` for one that is over."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            self._runs.move_to_end(run_id)
+            return run
+        if run_id in self._over:
+            return None
+        run = self._runs[run_id] = LiveRun()
+        if len(self._runs) > limits.LIVE_RUNS_MAX:
+            self._runs.popitem(last=False)
+        return run

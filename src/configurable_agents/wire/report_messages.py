@@ -1,0 +1,151 @@
+"""Reports to messages and back. Both ends of ReportService use these, and nothing else touches them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost
+from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
+from configurable_agents.telemetry import Status, WorkflowRunRecord
+from configurable_agents.wire.decode import usage_from_message
+from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus
+from configurable_agents.wire.v1 import reports_pb2 as pb
+from configurable_agents.wire.v1 import telemetry_pb2
+
+
+def cost_summary_to_message(summary: CostSummary) -> pb.CostSummary:
+    return pb.CostSummary(
+        models=[
+            pb.ModelCost(provider=entry.provider, model=entry.model, totals=_totals_to_message(entry.totals))
+            for entry in summary.models
+        ],
+        experiment=summary.experiment,
+        run_id=summary.run_id,
+        since_unix_ns=summary.since_unix_ns,
+        run_count=summary.run_count,
+    )
+
+
+def cost_summary_from_message(message: pb.CostSummary) -> CostSummary:
+    return CostSummary(
+        models=tuple(
+            ModelCost(entry.provider, entry.model, _totals_from_message(entry.totals))
+            for entry in message.models
+        ),
+        experiment=message.experiment,
+        run_id=message.run_id,
+        since_unix_ns=message.since_unix_ns,
+        run_count=message.run_count,
+    )
+
+
+_TOTAL_FIELDS = tuple(name for name in CallTotals.__dataclass_fields__ if name != "usage")
+
+
+def _totals_to_message(totals: CallTotals) -> pb.CallTotals:
+    message = pb.CallTotals(usage=telemetry_pb2.Usage(**totals.usage._asdict()))
+    for name in _TOTAL_FIELDS:
+        setattr(message, name, getattr(totals, name))
+    return message
+
+
+def _totals_from_message(message: pb.CallTotals) -> CallTotals:
+    return CallTotals(
+        usage=usage_from_message(message.usage), **{name: getattr(message, name) for name in _TOTAL_FIELDS}
+    )
+
+
+def profile_report_to_message(report: ProfileReport) -> pb.ProfileReport:
+    return pb.ProfileReport(
+        nodes=[
+            pb.NodeProfile(
+                node_id=node.node_id,
+                calls=node.calls,
+                total_ns=node.total_ns,
+                self_ns=node.self_ns,
+                max_ns=node.max_ns,
+                errors=node.errors,
+                p95_ns=node.p95_ns,
+            )
+            for node in report.nodes
+        ],
+        experiment=report.experiment,
+        workflow=report.workflow,
+        run_id=report.run_id,
+        since_unix_ns=report.since_unix_ns,
+        run_count=report.run_count,
+        status=int(report.status),
+        wall_ns=report.wall_ns,
+    )
+
+
+def profile_report_from_message(message: pb.ProfileReport) -> ProfileReport:
+    return ProfileReport(
+        nodes=tuple(
+            NodeProfile(
+                node.node_id,
+                node.calls,
+                node.total_ns,
+                node.self_ns,
+                node.max_ns,
+                node.errors,
+                node.p95_ns if node.HasField("p95_ns") else None,
+            )
+            for node in message.nodes
+        ),
+        experiment=message.experiment,
+        workflow=message.workflow,
+        run_id=message.run_id,
+        since_unix_ns=message.since_unix_ns,
+        run_count=message.run_count,
+        status=Status(message.status),
+        wall_ns=message.wall_ns,
+    )
+
+
+_RUN_FIELDS = tuple(
+    name
+    for name in WorkflowRunRecord.__dataclass_fields__
+    if name not in {"status", "tags", "finished_unix_ns"}
+)
+
+
+def run_to_message(run: WorkflowRunRecord) -> pb.RunRecord:
+    message = pb.RunRecord(
+        status=int(run.status),
+        finished_unix_ns=run.finished_unix_ns,
+        tags=[telemetry_pb2.Tag(key=key, value=value) for key, value in run.tags.items()],
+    )
+    for name in _RUN_FIELDS:
+        setattr(message, name, getattr(run, name))
+    return message
+
+
+def run_from_message(message: pb.RunRecord) -> WorkflowRunRecord:
+    return WorkflowRunRecord(
+        status=Status(message.status),
+        finished_unix_ns=message.finished_unix_ns if message.HasField("finished_unix_ns") else None,
+        tags={tag.key: tag.value for tag in message.tags},
+        **{name: getattr(message, name) for name in _RUN_FIELDS},
+    )
+
+
+def exporter_to_message(exporter: ExporterStatus) -> pb.ExporterStatus:
+    return pb.ExporterStatus(**asdict(exporter))
+
+
+def status_from_message(message: pb.DaemonStatus) -> DaemonStatus:
+    return DaemonStatus(
+        events_refused=dict(message.events_refused),
+        exporters=tuple(
+            ExporterStatus(**{name: getattr(each, name) for name in _EXPORTER_FIELDS})
+            for each in message.exporters
+        ),
+        **{name: getattr(message, name) for name in _STATUS_FIELDS},
+    )
+
+
+_EXPORTER_FIELDS = tuple(ExporterStatus.__dataclass_fields__)
+_STATUS_FIELDS = tuple(
+    name for name in DaemonStatus.__dataclass_fields__ if name not in {"events_refused", "exporters"}
+)
