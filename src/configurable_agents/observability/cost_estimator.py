@@ -1,0 +1,220 @@
+"""From usage to money: one price per call, with its status, its reason and its receipt.
+
+A rate card is looked up once per model, tier and span of time; a call is then priced by integer
+arithmetic and rounded once, half to even, to nano-dollars.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from operator import mul
+from typing import NamedTuple
+
+from configurable_agents.observability import usage as codes
+from configurable_agents.observability.price_table import (
+    STANDARD_TIERS,
+    YOCTOS_PER_NANO,
+    GenaiPriceTable,
+    PriceTable,
+    RateCard,
+    Rates,
+)
+from configurable_agents.observability.providers import (
+    LOCAL_PROVIDERS,
+    NAME_CHARS_MAX,
+    UNKNOWN_PROVIDER,
+    canonical_provider,
+    normalise_model,
+)
+from configurable_agents.telemetry import PriceStatus, Usage
+
+CARDS_MAX = 4_096
+"""Models (by provider, tier and batch) whose cards are kept; at the limit the oldest is forgotten."""
+CARD_SPANS_MAX = 16
+"""Spans of time kept for one of them; at the limit the oldest is forgotten."""
+COST_NANOS_MAX = 2**63 - 1
+"""What the ledger can hold. A larger price is none."""
+STATED_COST_NANOS_MAX = 10**15
+"""A stated cost above a million dollars for one call is not believed."""
+
+_NOT_BY_TABLE = {
+    codes.MIXED_MODELS: "part of it was served by another model, at other rates",
+    codes.INFERENCE_GEO_US: "inference in the US only has a surcharge the price table does not hold",
+}
+_PREPAID_TIERS = frozenset({"provisioned_throughput", "provisioned", "reserved"})
+_TIER_NAMES = {"on_demand_priority": "priority", "on_demand_flex": "flex"}
+
+
+class Price(NamedTuple):
+    """What a call cost and how that is known."""
+
+    status: PriceStatus
+    cost_nanos: int = 0
+    """Meaningful when the status is `priced`, `stated` or `free`."""
+    table_cost_nanos: int | None = None
+    """What the table says, also where a stated cost is what counts."""
+    card: RateCard | None = None
+    reason: str = ""
+    """Why it is not simply priced; empty when it is."""
+
+    @property
+    def is_known(self) -> bool:
+        return self.status not in (PriceStatus.UNPRICED, PriceStatus.NO_USAGE)
+
+
+class CostEstimator:
+    """Prices calls. Thread-safe; loads the price table at the first model that needs it."""
+
+    def __init__(self, table: PriceTable | None = None) -> None:
+        self._table: PriceTable = GenaiPriceTable() if table is None else table
+        self._cards: dict[_CardKey, tuple[RateCard, ...] | None] = {}
+        self._lock = threading.Lock()
+
+    def price(
+        self,
+        *,
+        provider: str,
+        model: str,
+        usage: Usage | None,
+        at_unix_ns: int,
+        service_tier: str = "",
+        batch: bool = False,
+        stated_cost_nanos: int | None = None,
+        anomalies: Collection[str] = (),
+    ) -> Price:
+        """The price of one call at the time of the call. Never raises.
+
+        A stated cost wins; local models are free; without usage nothing is known; the rest is the table's.
+        `anomalies` are those of the usage's reading: some mean that no single rate applies.
+        """
+        if usage is None:
+            listed = _NO_USAGE
+        elif provider in LOCAL_PROVIDERS:
+            listed = _FREE
+        else:
+            card = self.rate_card(
+                provider, model, at_unix_ns=at_unix_ns, service_tier=service_tier, batch=batch
+            )
+            listed = (
+                _unknown(provider, model)
+                if card is None
+                else _priced(card, usage, service_tier, anomalies, batch=batch)
+            )
+        if stated_cost_nanos is not None and 0 <= stated_cost_nanos <= STATED_COST_NANOS_MAX:
+            return listed._replace(status=PriceStatus.STATED, cost_nanos=stated_cost_nanos, reason=_STATED)
+        return listed
+
+    def rate_card(
+        self, provider: str, model: str, *, at_unix_ns: int, service_tier: str = "", batch: bool = False
+    ) -> RateCard | None:
+        """The rates of a model at a moment; `None` when the table does not know it."""
+        key = (provider, model, service_tier, batch)
+        cards = self._cards.get(key, ())
+        if cards is None:
+            return None
+        for card in cards:
+            if card.valid_from_unix_ns <= at_unix_ns < card.valid_until_unix_ns:
+                return card
+        return self._look_up(key, at_unix_ns)
+
+    @property
+    def table_version(self) -> str:
+        return self._table.version
+
+    def _look_up(self, key: _CardKey, at_unix_ns: int) -> RateCard | None:
+        card = self._ask_table(key, at_unix_ns)
+        with self._lock:
+            known = self._cards.get(key) or ()
+            while key not in self._cards and len(self._cards) >= CARDS_MAX:
+                del self._cards[next(iter(self._cards))]
+            self._cards[key] = None if card is None else (*known[-(CARD_SPANS_MAX - 1) :], card)
+        return card
+
+    def _ask_table(self, key: _CardKey, at_unix_ns: int) -> RateCard | None:
+        provider, model, service_tier, batch = key
+        seller = canonical_provider(provider)
+        if not seller or seller == UNKNOWN_PROVIDER or not 0 < len(model) <= NAME_CHARS_MAX:
+            return None
+        tier = service_tier.lower()
+        return self._table.rate_card(
+            seller,
+            normalise_model(seller, model),
+            at_unix_ns=at_unix_ns,
+            service_tier=_TIER_NAMES.get(tier, tier) if tier != "batch" else "",
+            batch=batch or tier == "batch",
+        )
+
+
+_CardKey = tuple[str, str, str, bool]
+
+_STATED = "stated by the provider"
+_NO_USAGE = Price(PriceStatus.NO_USAGE, reason="the response carried no usage")
+_FREE = Price(PriceStatus.FREE, table_cost_nanos=0, reason="a local model")
+
+
+def _unknown(provider: str, model: str) -> Price:
+    if not model:
+        return Price(PriceStatus.UNPRICED, reason="the model is not known")
+    if provider in ("", UNKNOWN_PROVIDER):
+        return Price(PriceStatus.UNPRICED, reason="the provider is not known")
+    return Price(PriceStatus.UNPRICED, reason="the price table does not know the model")
+
+
+def _priced(
+    card: RateCard, usage: Usage, service_tier: str, anomalies: Collection[str], *, batch: bool
+) -> Price:
+    reason = ""
+    rates = card.rates
+    if card.tiers:
+        all_input = usage.all_input_tokens
+        if codes.SUMMED_REQUESTS not in anomalies:
+            rates = card.rates_for(all_input)
+        elif all_input > card.tiers[0][0]:
+            reason = "its input is summed over several requests; the rate of a short request applies"
+    refusal = _refusal(card, rates, usage, service_tier, anomalies)
+    if refusal:
+        return Price(PriceStatus.UNPRICED, card=card, reason=refusal)
+    yoctos = sum(map(mul, usage, rates.per_class)) + card.per_call_yoctos
+    nanos, rest = divmod(yoctos, YOCTOS_PER_NANO)
+    if rest * 2 > YOCTOS_PER_NANO or (rest * 2 == YOCTOS_PER_NANO and nanos & 1):
+        nanos += 1
+    if not 0 <= nanos <= COST_NANOS_MAX:
+        return Price(PriceStatus.UNPRICED, card=card, reason="its price is no amount anyone pays")
+    if batch or service_tier:
+        reason = reason or _tier_remark(card, service_tier, batch=batch)
+    if anomalies and codes.GROUNDING_UNCOUNTED in anomalies:
+        reason = reason or "searches for grounding are not included"
+    return Price(PriceStatus.PRICED, nanos, nanos, card, reason)
+
+
+def _refusal(
+    card: RateCard, rates: Rates, usage: Usage, service_tier: str, anomalies: Collection[str]
+) -> str:
+    """Why the table's rates cannot price this call; empty when they can."""
+    for position in rates.missing:
+        if usage[position]:
+            return f"the price table has no rate for {Usage._fields[position]} of this model"
+    if anomalies:
+        for code, why in _NOT_BY_TABLE.items():
+            if code in anomalies:
+                return why
+        apart = next((code for code in anomalies if code in card.own_rate_codes), None)
+        if apart is not None:
+            return f"{apart} have a rate of their own and are not counted apart"
+    if service_tier and service_tier.lower() in _PREPAID_TIERS:
+        return "provisioned throughput is not paid by the token"
+    return ""
+
+
+def _tier_remark(card: RateCard, service_tier: str, *, batch: bool) -> str:
+    tier = service_tier.lower()
+    tier = _TIER_NAMES.get(tier, tier)
+    asked = {"batch"} if batch or tier == "batch" else set()
+    if tier not in STANDARD_TIERS:
+        asked.add(tier)
+    missing = asked.difference(card.tier.split("+"))
+    if not missing:
+        return ""
+    names = " and ".join(sorted(missing))
+    return f"the price table has no {names} rate for this model; the standard rate applies"
