@@ -44,8 +44,11 @@ COLUMNS = (
 )
 
 
-def cost_report(summary: CostSummary, *, width: int) -> Iterator[RenderableType]:
-    """`Input` is what was not read from a cache, so that input, cached and output sum to the tokens."""
+def cost_report(summary: CostSummary, *, width: int, classes_known: bool = True) -> Iterator[RenderableType]:
+    """`Input` is what was not read from a cache, so that input, cached and output sum to the tokens.
+
+    Without `classes_known` only the sum of tokens means anything, and nothing else is shown.
+    """
     details = scope_details(
         experiment=summary.experiment, run_id=summary.run_id, since_unix_ns=summary.since_unix_ns
     )
@@ -54,29 +57,30 @@ def cost_report(summary: CostSummary, *, width: int) -> Iterator[RenderableType]
     if not summary.models:
         yield Text("No LLM call was recorded.")
         return
-    yield table(COLUMNS, list(rows(summary)), width=width)
+    yield table(COLUMNS, list(rows(summary, classes_known=classes_known)), width=width)
     yield Text()
     yield from closing_lines(summary)
 
 
-def rows(summary: CostSummary) -> Iterator[Row]:
-    money = MoneyColumn(summary)
+def rows(summary: CostSummary, *, classes_known: bool) -> Iterator[Row]:
+    line = Figures(summary, classes_known=classes_known)
     for provider, totals in summary.by_provider().items():
         costliest = provider == summary.most_expensive_provider
         sign = COSTLIEST_SIGN if costliest else ""
         name = Cell(printable(provider))
-        yield Row(money.cells(sign, name, totals), style=NOTABLE_STYLE if costliest else "bold")
+        yield Row(line.cells(sign, name, totals), style=NOTABLE_STYLE if costliest else "bold")
         for entry in summary.models_of(provider):
             model = Cell(printable(entry.model), indent=MODEL_INDENT_CELLS)
-            yield Row(money.cells("", model, entry.totals, bar_style=QUIET_STYLE))
-    *total, _no_bar = money.cells("", Cell("Total"), summary.totals)
+            yield Row(line.cells("", model, entry.totals, bar_style=QUIET_STYLE))
+    *total, _no_bar = line.cells("", Cell("Total"), summary.totals)
     yield Row((*total, Cell("")), style="bold", total=True)
 
 
-class MoneyColumn:
+class Figures:
     """Makes the cells of a line, all with the same decimals, so that amounts can be compared by eye."""
 
-    def __init__(self, summary: CostSummary) -> None:
+    def __init__(self, summary: CostSummary, *, classes_known: bool) -> None:
+        self.classes_known = classes_known
         amounts = [entry.totals.cost_nanos for entry in summary.models]
         self.decimals = figures.dollar_decimals(amounts)
         self.whole_nanos = summary.totals.cost_nanos
@@ -90,13 +94,16 @@ class MoneyColumn:
             Cell(sign),
             name,
             Cell(figures.count(totals.calls)),
-            Cell(figures.count(usage.all_input_tokens - usage.cache_read_tokens)),
-            Cell(figures.count(usage.cache_read_tokens)),
-            Cell(figures.count(usage.all_output_tokens)),
+            self.token_class(usage.all_input_tokens - usage.cache_read_tokens),
+            self.token_class(usage.cache_read_tokens),
+            self.token_class(usage.all_output_tokens),
             Cell(figures.count(usage.total_tokens)),
             Cell(self.cost(totals)),
             *self.share(totals, bar_style),
         )
+
+    def token_class(self, tokens: int) -> Cell:
+        return Cell(figures.count(tokens) if self.classes_known else figures.UNKNOWN)
 
     def cost(self, totals: CallTotals) -> str:
         text = figures.cost(

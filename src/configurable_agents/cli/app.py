@@ -1,0 +1,53 @@
+"""The commands of `agents-obs`. Each family has a file; this one only names them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from configurable_agents.cli import terminal
+from configurable_agents.cli.reports import cost_report, profile_report
+from configurable_agents.cli.runs import runs
+from configurable_agents.cli.status import status
+from configurable_agents.version import __version__
+
+# Plain help and plain tracebacks: Typer's Rich ones cost every command 60 ms at start.
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+observability = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+def version() -> None:
+    """Print the version."""
+    terminal.write_out(f"agents-obs {__version__}\n")
+
+
+def print_version(asked: bool) -> None:  # noqa: FBT001 - the signature Typer calls
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What LLM agent workflows cost, and where their time goes.
+
+    Reports come from the daemon on this host (see agents-obsd).
+    """
+
+
+app.command("cost-report")(cost_report)
+app.command("profile-report")(profile_report)
+app.command("runs")(runs)
+app.command("status")(status)
+app.command("version")(version)
+app.add_typer(observability, name="observability", help="The reports and the status again.")
+
+observability.command("cost-report")(cost_report)
+observability.command("profile-report")(profile_report)
+observability.command("status")(status)

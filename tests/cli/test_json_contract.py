@@ -1,0 +1,106 @@
+"""docs/json.md against real output: every key documented, every documented key there, with its type."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from configurable_agents.cli.contracts import run_json, status_json
+from configurable_agents.errors import WireFormatError
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "json.md"
+KEY_ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \|", re.MULTILINE)
+PLAIN_TYPES = {"string": str, "integer": int, "number": (int, float), "null": type(None)}
+
+
+@pytest.fixture(scope="module")
+def contract() -> dict[str, dict[str, str]]:
+    """Keys and types by section of the page."""
+    parts = re.split(r"^##+ (.+)$", PAGE.read_text(), flags=re.MULTILINE)
+    sections = {
+        title: dict(KEY_ROW.findall(text)) for title, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    sections["Provider"] = sections["Model"] | sections["Provider"]
+    return sections
+
+
+def problems(value, type_name, contract, path="") -> list[str]:
+    """What in a value is not as its type says."""
+    type_name = type_name.strip()
+    if " or " in type_name:
+        found = [problems(value, part, contract, path) for part in type_name.split(" or ")]
+        return [] if [] in found else found[0]
+    if type_name.startswith("list of "):
+        assert isinstance(value, list), path
+        return in_each(enumerate(value), type_name[8:], contract, path)
+    if type_name.startswith("map of "):
+        assert isinstance(value, dict), path
+        return in_each(value.items(), type_name[7:], contract, path)
+    if type_name in PLAIN_TYPES:
+        fits = isinstance(value, PLAIN_TYPES[type_name]) and not isinstance(value, bool)
+        return [] if fits else [f"{path}: {value!r} is no {type_name}"]
+    return in_object(value, contract[type_name], contract, path)
+
+
+def in_each(items, type_name, contract, path) -> list[str]:
+    return [
+        problem for key, item in items for problem in problems(item, type_name, contract, f"{path}[{key}]")
+    ]
+
+
+def in_object(value, keys, contract, path) -> list[str]:
+    if not isinstance(value, dict):
+        return [f"{path}: {value!r} is no object"]
+    differing = [f"{path}.{key}: not in both" for key in keys.keys() ^ value.keys()]
+    return differing + [
+        problem
+        for key in keys.keys() & value.keys()
+        for problem in problems(value[key], keys[key], contract, f"{path}.{key}")
+    ]
+
+
+def test_the_cost_report_is_as_documented(samples, contract):
+    assert problems(samples.cost.to_json(), "cost-report --json", contract) == []
+
+
+def test_the_profile_report_is_as_documented(samples, contract):
+    assert problems(samples.profile.to_json(50.0), "profile-report --json", contract) == []
+
+
+def test_the_list_of_runs_is_as_documented(samples, contract):
+    listed = [run_json(run) for run in samples.runs]
+    assert problems(listed, "list of runs --json", contract) == []
+    assert {run["status"] for run in listed} == {"ok", "error", "running", "interrupted", "cancelled"}
+    assert [run["bottleneck_info"] is None for run in listed] == [False, False, True, False, False]
+
+
+def test_the_status_is_as_documented_and_shows_no_password(samples, contract):
+    status = status_json(samples.status)
+    assert problems(status, "status --json", contract) == []
+    assert "secret" not in json.dumps(status)
+
+
+def test_the_check_itself_notices_a_key_too_many_a_key_too_few_and_a_wrong_type(samples, contract):
+    whole = samples.cost.to_json()
+    assert problems(whole | {"surprise": 1}, "cost-report --json", contract) == [".surprise: not in both"]
+    assert problems({**whole, "run_count": "8"}, "cost-report --json", contract)
+    del whole["by_provider"]["openai"]["models"]["gpt-4o"]["tokens"]
+    assert problems(whole, "cost-report --json", contract)
+
+
+def test_the_totals_of_the_cost_report_are_the_sums_of_its_parts(samples):
+    report = samples.cost.to_json()
+    providers = report["by_provider"].values()
+    assert report["total_cost_nanos"] == sum(part["total_cost_nanos"] for part in providers)
+    assert report["total_tokens"] == sum(part["total_tokens"] for part in providers)
+    for part in providers:
+        assert part["total_cost_nanos"] == sum(model["total_cost_nanos"] for model in part["models"].values())
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_bottlenecks_that_are_no_json_object_are_an_error(samples, text):
+    import dataclasses
+
+    with pytest.raises(WireFormatError, match=samples.runs[0].run_id):
+        run_json(dataclasses.replace(samples.runs[0], bottleneck_info=text))
