@@ -1,8 +1,10 @@
 """Checked by mypy, never run: decorated functions keep their types."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import assert_type
+from typing import Any, assert_type
 
+from configurable_agents import current_run, observe_run
+from configurable_agents.observe import Run
 from configurable_agents.runtime.profiler import BottleneckAnalyzer, get_profiler, profile_node, set_profiler
 
 
@@ -32,7 +34,22 @@ class Agent:
         return len(question)
 
 
+@observe_run("jobs", "nightly", tags={"team": "care"})
+def job(number: int) -> str:
+    return str(number)
+
+
 async def main() -> None:
+    with observe_run("support-bot", workflow="triage") as run:
+        assert_type(run, Run)
+        assert_type(run.track_call("openai", "gpt-4o", object()), dict[str, Any])
+        assert_type(run.record_node("a", started_unix_ns=1, duration_ns=1), int)
+        assert_type(run.bind(plain)("a"), list[str])
+        assert_type(await run.bind(coroutine)(1), float)
+    async with observe_run() as run:
+        assert_type(run, Run)
+    assert_type(job(1), str)
+    assert_type(current_run(), Run | None)
     assert_type(plain("a", limit=1), list[str])
     assert_type(await coroutine(3), float)
     assert_type(generator(2), Iterator[int])

@@ -232,6 +232,16 @@ class ActiveNode:
         except Exception as failure:  # noqa: BLE001  whatever a recorder does, the workflow goes on
             scope.recording_failed(failure)
 
+    def add_measured_child(self, started_ns: int, ended_ns: int) -> None:
+        """Has self time leave out a child that was measured elsewhere, by the same monotonic clock."""
+        siblings = self.children
+        if siblings is not None:
+            child = Placeholder(self.scope, beneath=self)
+            child.started_ns, child.ended_ns = started_ns, ended_ns
+            siblings.append(child)
+            if len(siblings) > self.fold_at:
+                self.fold_children()
+
     def started_event(self) -> NodeStarted:
         scope = self.scope
         return NodeStarted(
@@ -331,8 +341,9 @@ def leave(token: Token[ActiveNode | None], node: ActiveNode | None) -> None:
     try:
         innermost.reset(token)
     except ValueError:
-        if node is not None and innermost.get() is node:
-            innermost.set(node.parent)
+        if innermost.get() is node:
+            before = token.old_value
+            innermost.set(before if isinstance(before, ActiveNode) else None)
 
 
 def carry(function: Callable[P, R]) -> Callable[P, R]:

@@ -35,6 +35,11 @@ def checked_text(value: object, *, what: str) -> str:
     return value
 
 
+def fitting_text(text: str) -> str:
+    """`text` in a form that can be recorded: cut to length, unprintable characters as `?`."""
+    return UNPRINTABLE.sub("?", text[:NAME_LENGTH_MAX])
+
+
 def error_type_of(error: BaseException) -> str:
     """The class name of an exception in a form that can be recorded."""
-    return UNPRINTABLE.sub("?", type(error).__name__)[:NAME_LENGTH_MAX]
+    return fitting_text(type(error).__name__)
