@@ -35,7 +35,7 @@ async def lint(run: Run, llama: AsyncClient, name: str) -> str:
 @profile_node("review_file")
 async def review_file(run: Run, claude: AsyncAnthropic, name: str, problems: str) -> str:
     guide = {"type": "text", "text": GUIDE, "cache_control": {"type": "ephemeral"}}
-    question = f"Review {name} in 250 words. Known problems: {problems}\n{CHANGE[name]}"
+    question = f"Review {name} in 500 words. Known problems: {problems}\n{CHANGE[name]}"
     message = await claude.messages.create(
         model="claude-sonnet-4-6",
         max_tokens=2000,

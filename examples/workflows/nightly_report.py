@@ -38,7 +38,7 @@ def write_report(run: Run, notes: list[str]) -> str:
     response = gpt.responses.create(
         model="gpt-5-mini",
         instructions="You write for people who have three minutes.",
-        input="Write the report of the night in 700 words.\n" + "\n".join(notes),
+        input="Write the report of the night in 1000 words.\n" + "\n".join(notes),
     )
     run.track_call(provider="openai", model="gpt-5-mini", response=response)
     return response.output_text

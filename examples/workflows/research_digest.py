@@ -39,7 +39,7 @@ def read_paper(run: Run, name: str) -> str:
 
 @profile_node("merge")
 def merge(run: Run, summaries: list[str]) -> str:
-    question = "Merge these summaries into one digest of 500 words.\n" + "\n".join(summaries)
+    question = "Merge these summaries into one digest of 1200 words.\n" + "\n".join(summaries)
     response = gpt.chat.completions.create(model="gpt-5.4", messages=[{"role": "user", "content": question}])
     run.track_call(provider="openai", model="gpt-5.4", response=response)
     return response.choices[0].message.content or ""

@@ -57,7 +57,7 @@ def retrieve(ticket: str) -> list[str]:
 @profile_node("draft")
 def draft(run: Run, ticket: str, topic: str, rules: list[str]) -> str:
     handbook = {"type": "text", "text": "\n".join(HANDBOOK), "cache_control": {"type": "ephemeral"}}
-    question = f"Ticket ({topic}): {ticket}\nRules: {rules}\nWrite the answer in 300 words."
+    question = f"Ticket ({topic}): {ticket}\nRules: {rules}\nWrite the answer in 350 words."
     with claude.messages.stream(
         model="claude-sonnet-4-6",
         max_tokens=2000,
