@@ -21,6 +21,12 @@ from configurable_agents.telemetry import (
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Control characters, line separators and lone surrogates: nothing a terminal or MLflow may be sent."""
 
+_QUOTING = re.compile(r"['\"`\\]")
+"""What a run id may not hold: it is quoted in queries of other systems."""
+
+RESERVED_RUN_IDS = frozenset({"latest"})
+"""Mean something else where a run id is asked for."""
+
 _ENDINGS = frozenset((Status.OK, Status.ERROR, Status.CANCELLED))
 
 
@@ -47,7 +53,7 @@ def _check_node_started(event: NodeStarted) -> None:
 
 
 def _check_llm_call(event: LlmCall) -> None:
-    _name("run_id", event.run_id)
+    _run_id(event.run_id)
     _name("call_id", event.call_id)
     for field in ("node_id", "provider", "model", "service_tier", "response_id", "error_type"):
         _optional_name(field, getattr(event, field))
@@ -67,7 +73,7 @@ def _check_llm_call(event: LlmCall) -> None:
 
 
 def _check_run_started(event: RunStarted) -> None:
-    _name("run_id", event.run_id)
+    _run_id(event.run_id)
     _name("experiment", event.experiment)
     _name("workflow", event.workflow)
     _optional_name("mlflow_run_id", event.mlflow_run_id)
@@ -92,7 +98,7 @@ def _check_graph(nodes: tuple[str, ...], edges: tuple[tuple[str, str], ...]) -> 
 
 
 def _check_run_finished(event: RunFinished) -> None:
-    _name("run_id", event.run_id)
+    _run_id(event.run_id)
     _time(event.finished_unix_ns)
     _duration(event.duration_ns)
     _ending(event.status)
@@ -109,13 +115,19 @@ _CHECKS: Mapping[type, Callable[[Any], None]] = {
 
 
 def _span(event: NodeStarted | NodeFinished) -> None:
-    _name("run_id", event.run_id)
+    _run_id(event.run_id)
     _name("node_id", event.node_id)
     _attempt(event.attempt)
     if not 0 < event.span_id <= limits.UINT64_MAX:
         raise RecordRefusedError("no_span_id", f"an execution of {event.node_id!r} without a span id")
     if event.parent_span_id == event.span_id:
         raise RecordRefusedError("own_parent", f"an execution of {event.node_id!r} is its own parent")
+
+
+def _run_id(run_id: str) -> None:
+    _name("run_id", run_id)
+    if _QUOTING.search(run_id) or run_id in RESERVED_RUN_IDS:
+        raise RecordRefusedError("unfit_run_id", f"{run_id!r} cannot be a run id")
 
 
 def _name(field: str, value: str) -> None:
