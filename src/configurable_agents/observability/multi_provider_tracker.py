@@ -1,0 +1,244 @@
+"""What a workflow's calls cost, across providers: read, priced and added up in memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from configurable_agents.errors import InvalidValueError
+from configurable_agents.observability.cost_estimator import CostEstimator, Price
+from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost, usd
+from configurable_agents.observability.providers import detect_provider, normalise_model
+from configurable_agents.observability.usage import MODEL_NAME_TOO_LONG, UsageReading, read_usage
+from configurable_agents.telemetry import Usage
+
+if TYPE_CHECKING:
+    from configurable_agents.observability.mlflow_tracker import MLFlowTracker
+
+MODELS_MAX = 1_000
+"""Pairs of provider and model told apart; calls of further ones are added up under `__other__`."""
+OTHER = "__other__"
+MODEL_CHARS_MAX = 256
+"""Longer names are cut, with an anomaly."""
+PROVIDER_CHARS_MAX = 64
+
+PROVIDER_NOT_TEXT = "provider_not_a_string"
+MODEL_NOT_TEXT = "model_not_a_string"
+PROVIDER_NAME_TOO_LONG = "provider_name_too_long"
+
+_NO_TOKENS = Usage()
+
+
+class AssessedCall(NamedTuple):
+    """One response, read and priced. `provider` and `model` are the names reports show."""
+
+    provider: str
+    model: str
+    reading: UsageReading
+    """Its anomalies include those of the names given."""
+    price: Price
+    provider_known_by: str = ""
+    """`caller`, `model_prefix`, `response_shape`, `model_name` or `unknown`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What `track_call` returns. `cost_usd` is `None` where the cost is not known."""
+        usage = self.reading.usage or _NO_TOKENS
+        known = self.price.is_known
+        return {
+            "provider": self.provider,
+            "model": self.model,
+            "input_tokens": usage.all_input_tokens,
+            "output_tokens": usage.all_output_tokens,
+            "total_tokens": usage.total_tokens,
+            "cost_usd": usd(self.price.cost_nanos) if known else None,
+            "cost_nanos": self.price.cost_nanos if known else None,
+            "price_status": self.price.status.value,
+            "reason": self.price.reason,
+            "cache_read_tokens": usage.cache_read_tokens,
+            "cache_write_tokens": usage.cache_write_tokens + usage.cache_write_1h_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+            "anomalies": list(self.reading.anomalies),
+        }
+
+
+class MultiProviderCostTracker:
+    """Reads, prices and totals calls of any provider. Thread-safe; memory is bounded by `MODELS_MAX`.
+
+    Odd responses never raise: they are counted as calls without usage or without a price.
+    """
+
+    def __init__(
+        self, mlflow_tracker: MLFlowTracker | None = None, *, estimator: CostEstimator | None = None
+    ) -> None:
+        self._mlflow_tracker = mlflow_tracker
+        self._estimator = CostEstimator() if estimator is None else estimator
+        self._totals: dict[tuple[str, str], CallTotals] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def estimator(self) -> CostEstimator:
+        return self._estimator
+
+    def track_call(
+        self, provider: str | None = "", model: str | None = "", response: object = None
+    ) -> dict[str, Any]:
+        """Assesses and adds one call. Empty `provider` or `model` are taken from the response.
+
+        The token counts include everything sent (cached too) and everything produced (reasoning too).
+        """
+        return self.add(self.assess(provider, model, response))
+
+    def assess(
+        self,
+        provider: str | None,
+        model: str | None,
+        response: object,
+        *,
+        at_unix_ns: int | None = None,
+        service_tier: str = "",
+        batch: bool = False,
+    ) -> AssessedCall:
+        """Reads and prices a response without adding it. `at_unix_ns` is the time of the call, else now."""
+        notes: list[str] = []
+        said_provider = _text(provider, PROVIDER_CHARS_MAX, notes, PROVIDER_NOT_TEXT, PROVIDER_NAME_TOO_LONG)
+        said_model = _text(model, MODEL_CHARS_MAX, notes, MODEL_NOT_TEXT, MODEL_NAME_TOO_LONG)
+        reading = read_usage(response, provider=said_provider)
+        if notes:
+            reading = reading._replace(anomalies=tuple(dict.fromkeys((*notes, *reading.anomalies))))
+        named = said_model or reading.model
+        detected = detect_provider(named, provider=said_provider, shape_provider=reading.provider)
+        shown = normalise_model(detected.provider, named)
+        price = self._estimator.price(
+            provider=detected.provider,
+            model=shown,
+            usage=reading.usage,
+            at_unix_ns=time.time_ns() if at_unix_ns is None else at_unix_ns,
+            service_tier=service_tier or reading.service_tier,
+            batch=batch,
+            stated_cost_nanos=reading.stated_cost_nanos,
+            anomalies=reading.anomalies,
+        )
+        return AssessedCall(detected.provider, shown, reading, price, detected.how)
+
+    def add(self, assessed: AssessedCall, *, failed: bool = False) -> dict[str, Any]:
+        """Adds an assessed call to the totals and returns its figures."""
+        price = assessed.price
+        totals = CallTotals.of_call(assessed.reading.usage, price.status, price.cost_nanos, failed=failed)
+        key = (assessed.provider, assessed.model)
+        with self._lock:
+            if key not in self._totals and len(self._totals) >= MODELS_MAX:
+                key = (OTHER, OTHER)
+            self._totals[key] = self._totals.get(key, _NO_CALLS).plus(totals)
+        return assessed.to_json()
+
+    def summary(self) -> CostSummary:
+        """The totals of all calls added so far, as of one moment."""
+        with self._lock:
+            totals = dict(self._totals)
+        return CostSummary.of(ModelCost(provider, model, part) for (provider, model), part in totals.items())
+
+    def get_cost_summary(self, runs: Iterable[Any] | None = None) -> dict[str, Any]:
+        """The totals as JSON; with `runs`, the totals of those instead.
+
+        `runs` are MLflow runs, or dicts as this method returns them. Raises `InvalidValueError` for others.
+        """
+        if runs is None:
+            return self.summary().to_json()
+        return merged_summaries(runs).to_json()
+
+    def generate_report(self, experiment_name: str) -> dict[str, Any]:
+        """`generate_cost_report` with the URI of this tracker's MLflow tracker, if it has one."""
+        tracker = self._mlflow_tracker
+        return generate_cost_report(experiment_name, None if tracker is None else tracker.tracking_uri)
+
+
+_NO_CALLS = CallTotals()
+
+
+def generate_cost_report(experiment_name: str, mlflow_uri: str | None = None) -> dict[str, Any]:
+    """The costs of all runs of an experiment, from MLflow alone; the JSON of `CostSummary`.
+
+    `mlflow_uri` defaults to MLflow's own setting (`MLFLOW_TRACKING_URI`). Deleted runs do not count, and
+    what a parent run repeats of its children counts once; see `mlflow_tracker.costs_of_runs`. Where a
+    run holds totals only, `tokens` (the classes) is `None`.
+    Raises `NotFoundError`, `ConfigurationError` or `MLflowUnavailableError`.
+    """
+    from configurable_agents.observability import mlflow_tracker  # noqa: PLC0415 it imports this module
+
+    found = mlflow_tracker.read_experiment_costs(experiment_name, mlflow_uri)
+    report = found.summary.to_json()
+    return report if found.classes_known else _without_classes(report)
+
+
+def merged_summaries(runs: Iterable[Any]) -> CostSummary:
+    """One summary of several runs, each an MLflow run or a summary as JSON."""
+    from configurable_agents.observability import mlflow_tracker  # noqa: PLC0415 it imports this module
+
+    given = list(runs)
+    summaries = [summary_from_json(run) for run in given if isinstance(run, Mapping)]
+    foreign = [run for run in given if not isinstance(run, Mapping)]
+    if not all(hasattr(run, "info") and hasattr(run, "data") for run in foreign):
+        raise InvalidValueError(
+            "runs must be MLflow runs or dicts as get_cost_summary returns; pass a list of them"
+        )
+    total = mlflow_tracker.costs_of_runs(foreign).summary if foreign else CostSummary()
+    for summary in summaries:
+        total = total.merged_with(summary)
+    return total
+
+
+def summary_from_json(data: Mapping[str, Any]) -> CostSummary:
+    """A `CostSummary` from its JSON. Raises `InvalidValueError` when it is no such JSON."""
+    try:
+        entries = [
+            ModelCost(provider, model, _totals_from_json(part))
+            for provider, whole in data["by_provider"].items()
+            for model, part in whole["models"].items()
+        ]
+        return CostSummary.of(entries, run_count=max(int(data.get("run_count") or 0), 1))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidValueError(
+            f"not a cost summary ({error!r}); pass what get_cost_summary() returned"
+        ) from error
+
+
+def _totals_from_json(part: Mapping[str, Any]) -> CallTotals:
+    coverage = part["coverage"]
+    tokens = part["tokens"]
+    usage = Usage(input_tokens=part["total_tokens"]) if tokens is None else Usage(**tokens)
+    return CallTotals(
+        calls=part["call_count"],
+        cost_nanos=part["total_cost_nanos"],
+        usage=usage,
+        priced_calls=coverage["priced_calls"],
+        stated_calls=coverage["stated_calls"],
+        free_calls=coverage["free_calls"],
+        unpriced_calls=coverage["unpriced_calls"],
+        no_usage_calls=coverage["no_usage_calls"],
+        unpriced_tokens=coverage["unpriced_tokens"],
+        failed_calls=part["failed_calls"],
+    )
+
+
+def _without_classes(report: dict[str, Any]) -> dict[str, Any]:
+    """The same report where the token classes are not known: no figure is better than a guessed one."""
+    report["tokens"] = None
+    for provider in report["by_provider"].values():
+        provider["tokens"] = None
+        for model in provider["models"].values():
+            model["tokens"] = None
+    return report
+
+
+def _text(value: Any, chars_max: int, notes: list[str], not_text: str, too_long: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        notes.append(not_text)
+        return ""
+    if len(value) > chars_max:
+        notes.append(too_long)
+        return value[:chars_max]
+    return value
