@@ -96,6 +96,17 @@ def test_a_reader_that_has_gone_away_is_no_error(lines):
     assert (ending.returncode, ending.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stream_is_no_reason_to_fail(closed):
+    write = textwrap.indent(WRITE.format(text="'report'"), "    ")
+    program = f"{HEAD}def program():\n{write}\n    raise DaemonUnavailableError('x'){TAIL}"
+    command = f'"{sys.executable}" -c "$PROGRAM" {closed}'
+    ending = subprocess.run(
+        ["/bin/sh", "-c", command], env={**os.environ, "PROGRAM": program}, check=False, timeout=60
+    )
+    assert ending.returncode == 3
+
+
 def test_a_full_disk_under_standard_output_is_an_error():
     with Path("/dev/full").open("w") as full:
         ending = ending_of(WRITE.format(text="'report'"), stdout=full)

@@ -152,8 +152,8 @@ class TestWhatIsLoaded:
         code = f"""
             import sys
             sys.argv = ["agents-obs", "cost-report", "--home", {str(tmp_path)!r}]
-            from configurable_agents.cli.doors import agents_obs
-            assert agents_obs() == 3
+            from configurable_agents.cli import doors, endings
+            assert endings.run_program(doors.ask) == 3
         """
         assert self.loaded(code) <= {"google.protobuf"}
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from configurable_agents.cli.escape import one_line
 from configurable_agents.errors import AgentsObsError
@@ -21,6 +22,7 @@ EXIT_INTERRUPTED = 130
 
 def run_program(program: Callable[[], None]) -> int:
     """Runs it and returns the exit code. Nothing it raises becomes a traceback unless asked for."""
+    replace_closed_streams()
     try:
         program()
     except SystemExit as ending:
@@ -37,6 +39,13 @@ def run_program(program: Callable[[], None]) -> int:
         code = EXIT_OK
     settle_stdout()
     return code
+
+
+def replace_closed_streams() -> None:
+    """`>&-` leaves no stream at all. What goes nowhere must not end up in a socket that reuses its number."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - as long-lived as the process
 
 
 def exit_code_of(ending: SystemExit) -> int:
