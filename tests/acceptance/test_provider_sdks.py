@@ -70,7 +70,7 @@ class Replay(NamedTuple):
         return [Case(body, f"{self.address}/case/{body['id']}") for _, body in ranked[:CASES_PER_KIND_MAX]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def replay(shared_data: Path) -> Iterator[Replay]:
     bodies = shared_data / "replay_bodies.jsonl"
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}

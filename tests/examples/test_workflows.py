@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from configurable_agents.client.home import Home
+
 WORKFLOWS = {
     "support_triage": {"openai", "anthropic"},
     "research_digest": {"google", "openai"},
@@ -20,7 +22,7 @@ WORKFLOWS = {
 
 
 def run_example(
-    program: Path, simulator: Any, home: Path, *arguments: str
+    program: Path, simulator: Any, home: Home, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
     providers = {
         "OPENAI_BASE_URL": f"{simulator.address}/v1",
@@ -33,7 +35,7 @@ def run_example(
     }
     return subprocess.run(
         [sys.executable, program, *arguments],
-        env={**os.environ, **providers, "AGENTS_OBS_HOME": str(home), "NO_PROXY": "127.0.0.1"},
+        env={**os.environ, **providers, "AGENTS_OBS_HOME": str(home.folder), "NO_PROXY": "127.0.0.1"},
         capture_output=True,
         text=True,
         check=False,
@@ -47,26 +49,19 @@ def constant(program: Path, name: str) -> str:
     return found[1]
 
 
-@pytest.fixture
-def private_home(tmp_path: Path) -> Path:
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    return home
-
-
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_runs_without_a_daemon_and_what_it_records_waits_in_its_spool(
-    examples: Path, simulator: Any, private_home: Path, name: str
+    examples: Path, simulator: Any, home: Home, name: str
 ) -> None:
     program = examples / "workflows" / f"{name}.py"
-    ended = run_example(program, simulator, private_home, "--runs=1")
+    ended = run_example(program, simulator, home, "--runs=1")
     assert (ended.returncode, ended.stderr) == (0, "")
     done, total = ended.stdout.splitlines()[-1].split()[0].split("/")
     assert done == total
     stated = simulator.statements()["providers"]
     assert set(stated) == WORKFLOWS[name]
     assert all(sums["calls_without_usage"] == 0 for sums in stated.values())
-    assert sum(file.stat().st_size for file in (private_home / "spool").rglob("*") if file.is_file()) > 0
+    assert sum(file.stat().st_size for file in home.spool.rglob("*") if file.is_file()) > 0
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -77,7 +72,7 @@ def test_the_node_that_a_workflow_names_as_slow_is_one_of_its_nodes(examples: Pa
     assert constant(program, "EXPERIMENT")
 
 
-def test_the_minimal_example_prints_what_it_cost(examples: Path, simulator: Any, private_home: Path) -> None:
-    ended = run_example(examples / "minimal.py", simulator, private_home)
+def test_the_minimal_example_prints_what_it_cost(examples: Path, simulator: Any, home: Home) -> None:
+    ended = run_example(examples / "minimal.py", simulator, home)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert re.fullmatch(r"\$0\.000\d+, 100\.0 % of calls priced", ended.stdout.splitlines()[-1])
