@@ -2,12 +2,17 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from configurable_agents import observe_run
+from configurable_agents.client.process import close_process_recorders
+from configurable_agents.runtime.profiler import profile_node
 
 SCRIPTS = Path(sys.executable).parent
 AGENTS_OBS = (str(SCRIPTS / "agents-obs"),)
@@ -38,6 +43,51 @@ def environment(**settings: str) -> dict[str, str]:
 def only_line(text: str) -> str:
     assert text.count("\n") == 1, text
     return text.rstrip("\n")
+
+
+@pytest.fixture
+def recorded(daemon) -> str:
+    """A daemon that knows two experiments, three runs, two providers and a name made to do harm."""
+    for experiment in ("research", "support-bot", "support-bot"):
+        record_run(daemon.home, experiment)
+    close_process_recorders()
+    return str(daemon.home.folder)
+
+
+def record_run(home, experiment: str) -> None:
+    with observe_run(experiment, "triage", home=home) as observed:
+
+        @profile_node("[red]draft[/red]")
+        def draft():
+            observed.track_call(
+                provider="openai",
+                model="gpt-4o",
+                response={"usage": {"prompt_tokens": 1_000, "completion_tokens": 100, "total_tokens": 1_100}},
+            )
+            observed.track_call(
+                provider="acme",
+                model="acme-1",
+                response={"usage": {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}},
+            )
+
+        draft()
+
+
+def on_a_terminal(*command: str, **settings: str) -> str:
+    """What a command writes when its standard output is a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, env=environment(TERM="xterm-256color", **settings), stdout=theirs)
+    os.close(theirs)
+    written = b""
+    try:
+        while part := os.read(ours, 65_536):
+            written += part
+    except OSError:  # how a terminal says that its other side has closed
+        pass
+    finally:
+        os.close(ours)
+    assert process.wait(60) == 0
+    return written.decode()
 
 
 class TestWithoutADaemon:
@@ -134,6 +184,109 @@ class TestClumsyUse:
         assert result.returncode == code
         assert result.stderr.splitlines()[-1].startswith("error: ")
         assert "Traceback" not in result.stderr
+
+
+class TestWithADaemon:
+    def test_the_cost_report_adds_up_everything_unless_narrowed_down(self, recorded):
+        everything = json.loads(run(*AGENTS_OBS, "cost-report", "--json", "--home", recorded).stdout)
+        assert everything["experiment"] is None
+        assert everything["run_count"] == 3
+        assert everything["call_count"] == 6
+        assert everything["coverage"]["unpriced_calls"] == 3
+        assert everything["total_cost_nanos"] == 3 * (1_000 * 2_500 + 100 * 10_000)
+        narrowed = json.loads(
+            run(*AGENTS_OBS, "cost-report", "--json", "-e", "support-bot", "--home", recorded).stdout
+        )
+        assert (narrowed["experiment"], narrowed["run_count"]) == ("support-bot", 2)
+
+    def test_the_tables_say_what_they_cover_and_print_names_literally(self, recorded):
+        cost = run(*AGENTS_OBS, "cost-report", "--home", recorded, COLUMNS="120").stdout
+        assert "everything: all experiments · 3 runs" in cost
+        assert "$0.0105 + 3 unpriced calls (33 tokens), 50.0 % of calls priced" in cost
+        assert "▲ Most expensive provider: openai" in cost
+        profile = run(*AGENTS_OBS, "profile-report", "-e", "research", "--home", recorded).stdout
+        assert "Slowest node: [red]draft[/red] (" in profile
+        assert "Bottlenecks (>50% of total time):" in profile
+
+    def test_a_run_is_found_by_its_id_by_its_beginning_and_as_the_latest(self, recorded):
+        listed = json.loads(run(*AGENTS_OBS, "runs", "--json", "--home", recorded).stdout)
+        assert [entry["experiment"] for entry in listed] == ["support-bot", "support-bot", "research"]
+        newest = listed[0]["run_id"]
+        for name in (newest, newest[:12], "latest"):
+            report = run(*AGENTS_OBS, "profile-report", "--json", "--run", name, "--home", recorded)
+            assert json.loads(report.stdout)["run_id"] == newest
+            assert listed[0]["bottleneck_info"]["slowest_node"]["node_id"] == "[red]draft[/red]"
+
+    def test_the_list_of_runs_can_be_cut_short_and_narrowed_down(self, recorded):
+        shortened = run(*AGENTS_OBS, "runs", "--limit", "1", "--home", recorded, COLUMNS="120").stdout
+        assert "2 more; --limit shows them." in shortened
+        of_one = run(*AGENTS_OBS, "runs", "-e", "research", "--json", "--home", recorded).stdout
+        assert len(json.loads(of_one)) == 1
+        assert (
+            json.loads(run(*AGENTS_OBS, "runs", "--since", "2100-01-01", "--json", "--home", recorded).stdout)
+            == []
+        )
+
+    def test_the_status_is_the_same_from_both_programs(self, recorded):
+        asked = json.loads(run(*AGENTS_OBS, "status", "--json", "--home", recorded).stdout)
+        told = json.loads(run(*AGENTS_OBSD, "status", "--json", "--home", recorded).stdout)
+        assert asked == told
+        assert asked["home"] == recorded
+        assert asked["runs_total"] == 3
+        assert "committed" in run(*AGENTS_OBS, "status", "--home", recorded).stdout
+
+    @pytest.mark.parametrize("command", ["cost-report", "profile-report", "runs"])
+    def test_an_unknown_experiment_is_answered_with_those_there_are(self, recorded, command):
+        result = run(*AGENTS_OBS, command, "-e", "suport-bot", "--home", recorded)
+        assert (result.returncode, result.stdout) == (1, "")
+        line = only_line(result.stderr)
+        assert line.startswith("error: ")
+        assert "suport-bot" in line
+        assert "support-bot" in line.replace("suport-bot", "")
+
+    def test_an_unknown_run_is_answered_with_one_line(self, recorded):
+        result = run(*AGENTS_OBS, "cost-report", "--run", "no-such-run", "--home", recorded)
+        assert result.returncode == 1
+        assert "no-such-run" in only_line(result.stderr)
+
+    def test_a_time_without_runs_says_what_the_newest_run_is(self, recorded):
+        result = run(*AGENTS_OBS, "cost-report", "--since", "2100-01-01", "--home", recorded)
+        assert result.returncode == 0
+        assert "since 2100-01-01" in result.stdout
+        assert "The newest run is " in result.stdout
+
+    def test_an_empty_ledger_says_how_to_fill_it(self, daemon):
+        result = run(*AGENTS_OBS, "runs", "--home", str(daemon.home.folder))
+        assert result.returncode == 0
+        assert "No runs are recorded yet" in result.stdout
+
+    def test_colour_is_for_terminals_and_not_for_those_who_decline(self, recorded):
+        command = (*AGENTS_OBS, "cost-report", "--home", recorded)
+        assert "\x1b[" in on_a_terminal(*command)
+        assert "\x1b" not in on_a_terminal(*command, NO_COLOR="1")
+        assert "\x1b" not in run(*command).stdout
+
+    def test_piped_output_has_no_blanks_at_line_ends(self, recorded):
+        lines = run(*AGENTS_OBS, "cost-report", "--home", recorded).stdout.splitlines()
+        assert all(line == line.rstrip() for line in lines)
+
+    def test_a_reader_that_stops_early_gets_what_it_read_and_no_complaint(self, recorded):
+        command = f'"{AGENTS_OBS[0]}" runs --home "{recorded}"'
+        result = run("/bin/bash", "-c", f"set -o pipefail; {command} | head -1")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout == "Runs, newest first\n"
+
+    def test_a_second_daemon_is_refused_with_the_pid_of_the_first(self, daemon):
+        for word in ("start", "run"):
+            result = run(*AGENTS_OBSD, word, "--home", str(daemon.home.folder))
+            assert result.returncode == 5, result.stderr
+            assert str(daemon.pid) in only_line(result.stderr)
+
+    def test_stop_ends_the_daemon_and_says_so(self, daemon):
+        home = str(daemon.home.folder)
+        assert run(*AGENTS_OBSD, "stop", "--home", home).stdout == "agents-obsd has stopped\n"
+        assert run(*AGENTS_OBS, "status", "--home", home).returncode == 3
+        assert not daemon.home.socket.exists()
 
 
 class TestWhatIsLoaded:
