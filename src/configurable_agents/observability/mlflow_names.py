@@ -282,7 +282,8 @@ def _exact(summary: CostSummary) -> str:
 def exact_models(tag: str) -> tuple[ModelCost, ...] | None:
     """The entries of an `agents_obs.cost` tag; `None` when it is not one."""
     try:
-        return tuple(_exact_entry(row) for row in json.loads(tag))
+        rows = json.loads(tag)
+        return tuple(map(_exact_entry, rows)) if isinstance(rows, list) else None
     except (TypeError, ValueError, RecursionError):
         return None
 
