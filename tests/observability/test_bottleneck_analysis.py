@@ -251,7 +251,7 @@ def test_a_span_measured_elsewhere_loses_the_time_of_its_children_in_any_order(p
 
 
 def test_totals_stay_exact_when_there_are_too_many_spans_to_keep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bottlenecks_module, "SPAN_COUNT_MAX", 10)
+    monkeypatch.setattr(bottlenecks_module, "SPAN_COUNT_MAX", 12)
     analyzer = BottleneckAnalyzer()
     for index in range(35):
         parent, child = 2 * index + 1, 2 * index + 2
@@ -260,8 +260,8 @@ def test_totals_stay_exact_when_there_are_too_many_spans_to_keep(monkeypatch: py
 
     nodes = {node.node_id: node for node in analyzer.report().nodes}
 
-    assert len(analyzer._spans) <= 10
-    assert (nodes["parent"].calls, nodes["parent"].total_ns) == (35, 3_500)
+    assert len(analyzer._spans) <= 12
+    assert (nodes["parent"].calls, nodes["parent"].total_ns, nodes["parent"].self_ns) == (35, 3_500, 1_400)
     assert (nodes["child"].calls, nodes["child"].total_ns, nodes["child"].self_ns) == (35, 2_100, 2_100)
 
 

@@ -664,6 +664,27 @@ def test_an_async_generator_is_measured_until_it_is_exhausted(
     assert [(node.duration_ns, node.status) for node in recorder.nodes] == [(45, Status.OK)]
 
 
+def test_a_block_entered_in_an_async_generator_stays_entered_at_its_next_step(
+    scope: RunScope, recorder: MemoryRecorder
+) -> None:
+    @profile_node("stream")
+    async def stream() -> AsyncGenerator[None, None]:
+        with profile_node("block"):
+            yield
+            profile_node("leaf")(lambda: None)()
+        profile_node("after")(lambda: None)()
+
+    async def main() -> None:
+        async for _ in stream():
+            assert innermost.get() is scope.root
+
+    asyncio.run(main())
+
+    by_name = {node.node_id: node for node in recorder.nodes}
+    assert by_name["leaf"].parent_span_id == by_name["block"].span_id
+    assert by_name["after"].parent_span_id == by_name["block"].parent_span_id == by_name["stream"].span_id
+
+
 def test_an_async_generator_talks_with_its_consumer_as_before(
     scope: RunScope, recorder: MemoryRecorder
 ) -> None:
@@ -781,7 +802,8 @@ def test_one_block_object_may_be_entered_again_and_by_many_tasks(
     span_ids = asyncio.run(main())
 
     outer = [node for node in recorder.nodes if node.parent_span_id == NO_SPAN]
-    assert sorted(node.span_id for node in outer) == sorted(span_ids)
+    slow, fast, middling = span_ids
+    assert [node.span_id for node in outer] == [fast, middling, slow], "each task ended its own"
     assert sorted(n.parent_span_id for n in recorder.nodes if n not in outer) == sorted(span_ids)
 
 

@@ -154,6 +154,18 @@ def test_the_order_of_arrival_never_matters(spans: list[Span], chance: random.Ra
 
 
 @given(any_spans)
+def test_a_self_time_is_each_instant_in_which_no_child_ran(spans: list[Span]) -> None:
+    found = self_times(spans)
+
+    for span in spans:
+        own = set(range(span.started_unix_ns, span.ended_unix_ns))
+        for child in spans:
+            if child.parent_span_id == span.span_id != child.span_id:
+                own -= set(range(child.started_unix_ns, child.ended_unix_ns))
+        assert found[span.span_id] == len(own)
+
+
+@given(any_spans)
 def test_a_self_time_lies_between_zero_and_the_duration(spans: list[Span]) -> None:
     found = self_times(spans)
 

@@ -254,21 +254,19 @@ class ActiveNode:
         )
 
     def fold_children(self) -> None:
-        """Replaces the finished children by a sum, so that a node with endless children stays small.
+        """Replaces what children did until now by a sum, so that a node with endless children stays small.
 
-        Exact: all before the start of the earliest open child is settled, and what finished after it
-        is covered by that child anyway.
+        Exact: of children that are still open, what they do from now on is added later.
         """
         children = self.children
         if children is None:
             return
         with self.scope.lock:
-            count = len(children)
-            seen = children[:count]
+            seen = children[:]
+            count = len(seen)
             still_open = [child for child in seen if not child.ended_ns]
             now_ns = perf_counter_ns()
-            until_ns = min((child.started_ns for child in still_open), default=now_ns)
-            self.folded = FoldedChildren(self._covered_until(seen, until_ns), until_ns)
+            self.folded = FoldedChildren(self._covered_until(seen, now_ns), now_ns)
             children[:count] = still_open  # others may have been appended behind them meanwhile
             self.fold_at = max(CHILDREN_KEPT_MAX, 2 * len(still_open))
 
@@ -277,10 +275,9 @@ class ActiveNode:
         return self._covered_until(children, self.ended_ns)
 
     def _covered_until(self, children: list[ActiveNode], until_ns: int) -> int:
-        """The union of the children's intervals up to `until_ns`. `children` is sorted in place."""
+        """The union of the children's intervals up to `until_ns`."""
         covered_ns, reached_ns = self.folded or NOTHING_FOLDED
-        children.sort(key=by_start)  # almost sorted: threads may have overtaken each other
-        for child in children:
+        for child in sorted(children, key=by_start):  # threads may have overtaken each other
             start_ns = child.started_ns
             end_ns = child.ended_ns
             if start_ns < reached_ns:  # noqa: PLR1730  as fast as possible: runs for every child
