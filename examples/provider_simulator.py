@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from simulated import anthropic_api, google_api, ollama_api, openai_api
 from simulated.completions import PrefixCache
@@ -54,6 +55,11 @@ class ProviderSimulator(ThreadingHTTPServer):
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keeps quiet about callers that hang up, as a workflow that is stopped does."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def answer(self, request: Request) -> Reply:
         answer = ANSWERS.get(request.path)
@@ -106,7 +112,6 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._send_whole(reply)
         except (BrokenPipeError, ConnectionResetError):
-            # The caller hung up, as a workflow that is stopped does.
             self.close_connection = True
 
     def _send_heading(self, reply: Reply, framing: tuple[str, str]) -> None:

@@ -31,19 +31,11 @@ class Commands(NamedTuple):
 
     def run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command's result, its output kept."""
-        return subprocess.run(
-            [self.path_of(name), *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_TIMEOUT_S,
-        )
+        return self._run(name, arguments, capture_output=True)
 
     def show(self, name: str, *arguments: str) -> None:
         """Runs the command on this terminal."""
-        command = [self.path_of(name), *arguments]
-        shown = subprocess.run(command, env=self.environment, check=False, timeout=COMMAND_TIMEOUT_S)
+        shown = self._run(name, arguments, capture_output=False)
         if shown.returncode != 0:
             raise DemoError(f"{name} {' '.join(arguments)} ended with exit code {shown.returncode}")
 
@@ -53,6 +45,22 @@ class Commands(NamedTuple):
         if result.returncode != 0:
             raise DemoError(f"{name} {' '.join(arguments)} failed: {last_lines(result.stderr)}")
         return json.loads(result.stdout)
+
+    def _run(
+        self, name: str, arguments: tuple[str, ...], *, capture_output: bool
+    ) -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(
+                [self.path_of(name), *arguments],
+                env=self.environment,
+                capture_output=capture_output,
+                text=True,
+                check=False,
+                timeout=COMMAND_TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            command = f"{name} {' '.join(arguments)}"
+            raise DemoError(f"{command} was still running after {COMMAND_TIMEOUT_S} s") from error
 
 
 @contextmanager
