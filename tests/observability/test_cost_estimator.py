@@ -14,7 +14,13 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configurable_agents.observability.cost_estimator import CARD_SPANS_MAX, CARDS_MAX, CostEstimator, Price
+from configurable_agents.observability.cost_estimator import (
+    CARD_SPANS_MAX,
+    CARDS_MAX,
+    UNKNOWN_MAX,
+    CostEstimator,
+    Price,
+)
 from configurable_agents.observability.price_table import GenaiPriceTable, RateCard, Rates
 from configurable_agents.telemetry import NANOS_PER_USD, PriceStatus, Usage
 
@@ -342,12 +348,24 @@ def test_names_that_cannot_be_models_never_reach_the_table() -> None:
 
 def test_memory_for_models_and_spans_is_bounded() -> None:
     estimator = CostEstimator(CountingTable(span_ns=10))
-    for number in range(CARDS_MAX + 50):
-        estimator.rate_card("p", f"other{number}", at_unix_ns=0)
     for moment in range(0, 10 * CARD_SPANS_MAX * 2, 10):
         estimator.rate_card("p", "known", at_unix_ns=moment)
-    assert len(estimator._cards) == CARDS_MAX
-    assert len(estimator._cards["p", "known", "", False] or ()) == CARD_SPANS_MAX
+    assert len(estimator._cards["p", "known", "", False]) == CARD_SPANS_MAX
+    for number in range(CARDS_MAX + 50):
+        estimator.rate_card("p", f"known{number}", at_unix_ns=0)
+        estimator.rate_card("p", f"other{number}", at_unix_ns=0)
+    assert (len(estimator._cards), len(estimator._unknown)) == (CARDS_MAX, UNKNOWN_MAX)
+
+
+def test_a_flood_of_unknown_names_displaces_no_card() -> None:
+    table = CountingTable()
+    estimator = CostEstimator(table)
+    estimator.rate_card("p", "known", at_unix_ns=0)
+    for number in range(CARDS_MAX + 1):
+        estimator.rate_card("p", f"other{number}", at_unix_ns=0)
+    asked = table.asked
+    assert estimator.rate_card("p", "known", at_unix_ns=0) is not None
+    assert table.asked == asked
 
 
 def test_asking_for_unknown_models_leaves_no_trace_in_the_price_package() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 from operator import mul
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from configurable_agents.observability import usage as codes
 from configurable_agents.observability.price_table import (
@@ -31,6 +31,8 @@ from configurable_agents.telemetry import PriceStatus, Usage
 
 CARDS_MAX = 4_096
 """Models (by provider, tier and batch) whose cards are kept; at the limit the oldest is forgotten."""
+UNKNOWN_MAX = 4_096
+"""Unknown models remembered as such, apart from the cards: a flood of odd names displaces no card."""
 CARD_SPANS_MAX = 16
 """Spans of time kept for one of them; at the limit the oldest is forgotten."""
 COST_NANOS_MAX = 2**63 - 1
@@ -68,7 +70,8 @@ class CostEstimator:
 
     def __init__(self, table: PriceTable | None = None) -> None:
         self._table: PriceTable = GenaiPriceTable() if table is None else table
-        self._cards: dict[_CardKey, tuple[RateCard, ...] | None] = {}
+        self._cards: dict[_CardKey, tuple[RateCard, ...]] = {}
+        self._unknown: dict[_CardKey, None] = {}
         self._lock = threading.Lock()
 
     def price(
@@ -110,13 +113,10 @@ class CostEstimator:
     ) -> RateCard | None:
         """The rates of a model at a moment; `None` when the table does not know it."""
         key = (provider, model, service_tier, batch)
-        cards = self._cards.get(key, ())
-        if cards is None:
-            return None
-        for card in cards:
+        for card in self._cards.get(key, ()):
             if card.valid_from_unix_ns <= at_unix_ns < card.valid_until_unix_ns:
                 return card
-        return self._look_up(key, at_unix_ns)
+        return None if key in self._unknown else self._look_up(key, at_unix_ns)
 
     @property
     def table_version(self) -> str:
@@ -125,10 +125,12 @@ class CostEstimator:
     def _look_up(self, key: _CardKey, at_unix_ns: int) -> RateCard | None:
         card = self._ask_table(key, at_unix_ns)
         with self._lock:
-            known = self._cards.get(key) or ()
-            while key not in self._cards and len(self._cards) >= CARDS_MAX:
-                del self._cards[next(iter(self._cards))]
-            self._cards[key] = None if card is None else (*known[-(CARD_SPANS_MAX - 1) :], card)
+            if card is None:
+                _make_room(self._unknown, key, UNKNOWN_MAX)
+                self._unknown[key] = None
+            else:
+                _make_room(self._cards, key, CARDS_MAX)
+                self._cards[key] = (*self._cards.get(key, ())[-(CARD_SPANS_MAX - 1) :], card)
         return card
 
     def _ask_table(self, key: _CardKey, at_unix_ns: int) -> RateCard | None:
@@ -147,6 +149,13 @@ class CostEstimator:
 
 
 _CardKey = tuple[str, str, str, bool]
+
+
+def _make_room(entries: dict[_CardKey, Any], key: _CardKey, entries_max: int) -> None:
+    """Forgets the oldest; called with the lock held."""
+    while key not in entries and len(entries) >= entries_max:
+        del entries[next(iter(entries))]
+
 
 _STATED = "stated by the provider"
 _NO_USAGE = Price(PriceStatus.NO_USAGE, reason="the response carried no usage")
