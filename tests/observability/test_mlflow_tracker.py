@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,11 @@ from configurable_agents.errors import (
 from configurable_agents.observability import mlflow_names as names
 from configurable_agents.observability import mlflow_tracker as module
 from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost
-from configurable_agents.observability.mlflow_tracker import MLFlowTracker, read_experiment_costs
+from configurable_agents.observability.mlflow_tracker import (
+    MLFlowTracker,
+    read_experiment_costs,
+    read_experiment_durations,
+)
 from configurable_agents.observability.multi_provider_tracker import (
     MultiProviderCostTracker,
     generate_cost_report,
@@ -456,6 +461,41 @@ def test_a_server_that_does_not_answer_is_reported_at_once() -> None:
     ) as caught:
         generate_cost_report("e", f"http://user:secret@127.0.0.1:{port}")
     assert "secret" not in str(caught.value)
+
+
+class NoSuchApi(BaseHTTPRequestHandler):
+    """A web server that is no MLflow server."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def do_POST(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on standard error."""
+
+
+def test_a_server_that_is_not_mlflow_is_one_line() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), NoSuchApi) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(MLflowUnavailableError, match="404") as caught:
+                generate_cost_report("e", f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert "\n" not in str(caught.value)
+
+
+def test_node_times_of_all_runs_of_an_experiment_are_read_together(experiment: Experiment) -> None:
+    for value in (10.0, 20.0):
+        experiment.run(**{names.node_metric("draft[1]"): value, "accuracy": 0.5})
+    experiment.run(accuracy=0.5)
+    found = read_experiment_durations(experiment.name, experiment.uri)
+    assert sorted(found.durations_ms["draft[1]"]) == [10.0, 20.0]
+    assert (found.durations_ms.keys(), found.run_count) == ({"draft[1]"}, 2)
 
 
 def test_without_mlflow_the_error_says_what_to_install() -> None:

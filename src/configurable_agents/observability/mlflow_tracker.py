@@ -518,13 +518,7 @@ def _json_object(text: str) -> dict[str, Any] | None:
 
 def _bottlenecks_from_history(client: Any, run: Any) -> dict[str, Any]:
     """Durations without nesting: a node's share is its duration over the sum of durations."""
-    originals = names.original_names(run.data.tags)
-    durations: dict[str, list[float]] = {}
-    for key in run.data.metrics:
-        node = names.node_of_metric(key, originals)
-        if node is not None:
-            points = client.get_metric_history(run.info.run_id, key)[:HISTORY_POINTS_MAX]
-            durations[node] = [point.value for point in points]
+    durations = _node_durations(client, run)
     total = math.fsum(value for values in durations.values() for value in values)
     entries = sorted(
         (_entry(node, values, total) for node, values in durations.items()),
