@@ -67,6 +67,9 @@ ANOMALIES_MAX = 16
 DURATION_NS_MAX = 10**16
 """About 116 days."""
 TIME_NS_MAX = 2**63 - 1
+RUN_ID_REFUSED = re.compile(r"['\"`\\]")
+RESERVED_RUN_IDS = frozenset({"latest"})
+"""The daemon refuses these too: run ids are quoted in queries, and `latest` asks for the newest."""
 SPAN_ID_MAX = 2**64 - 1
 SPAN_ID_HEX = re.compile("[0-9a-fA-F]{16}")
 ATTEMPT_MAX = 2**32 - 1
@@ -103,7 +106,7 @@ def observe_run(
     be set up, one warning is logged and the run is profiled and priced in this process only.
     """
     started = RunStarted(
-        run_id="" if run_id is None else checked_name(run_id, what="run_id"),
+        run_id="" if run_id is None else _checked_run_id(run_id),
         experiment=checked_name(experiment, what="experiment"),
         workflow=checked_name(workflow, what="workflow"),
         started_unix_ns=0,
@@ -545,6 +548,13 @@ def _default_recorder(home: Home | str | os.PathLike[str] | None) -> Recorder | 
             "this run is not recorded, only profiled in its own process: %s", failure
         )
         return None
+
+
+def _checked_run_id(run_id: object) -> str:
+    checked = checked_name(run_id, what="run_id")
+    if RUN_ID_REFUSED.search(checked) or checked in RESERVED_RUN_IDS:
+        raise InvalidValueError(f"{checked!r} cannot be a run_id: no quotes, no backslash, not `latest`")
+    return checked
 
 
 def _checked_tags(tags: object) -> tuple[tuple[str, str], ...]:

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -113,6 +114,9 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
     async def GetStatus(self, _request: pb.StatusRequest, _context: Context) -> Any:
         gauges = self._gauges
         counts = await self._readers.ask(queries.counts)
+        exporters = [
+            await self._with_runs_waiting(each) for each in gauges.exporters(counts.events_committed)
+        ]
         return pb.DaemonStatus(
             version=__version__,
             pid=os.getpid(),
@@ -128,11 +132,12 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
             ledger_bytes=await anyio.to_thread.run_sync(_ledger_bytes, gauges.home.ledger),
             spool_bytes=gauges.spool_bytes(),
             producers_connected=gauges.producers_connected(),
-            exporters=[
-                report_messages.exporter_to_message(each)
-                for each in gauges.exporters(counts.events_committed)
-            ],
+            exporters=[report_messages.exporter_to_message(each) for each in exporters],
         )
+
+    async def _with_runs_waiting(self, exporter: ExporterStatus) -> ExporterStatus:
+        count = await self._readers.ask(partial(queries.runs_waiting, exporter=exporter.name))
+        return replace(exporter, runs_waiting=count)
 
     async def _answer(self, context: Context, question: Callable[[sqlite3.Connection], T]) -> T:
         try:

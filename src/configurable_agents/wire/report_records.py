@@ -27,6 +27,8 @@ class ExporterStatus:
     events_set_aside: int = 0
     last_success_unix_ns: int = 0
     last_error: str = ""
+    runs_waiting: int = 0
+    """Runs that are over and not yet exported as final."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,11 @@ FROM runs r WHERE {_IN_SCOPE}
 """
 
 
+_RUNS_WAITING = """
+SELECT COUNT(*) FROM runs r LEFT JOIN exported_runs x ON x.run = r.id AND x.exporter = :exporter
+WHERE r.status <> :running AND COALESCE(x.final_events, -1) <> r.events
+"""
+
 LiveProfiles = Callable[[str], tuple[NodeProfile, ...] | None]
 
 
@@ -242,6 +247,12 @@ def counts(connection: sqlite3.Connection) -> LedgerCounts:
             "SELECT COUNT(*) FROM runs WHERE status = ?", (Status.RUNNING,)
         ).fetchone()[0],
     )
+
+
+def runs_waiting(connection: sqlite3.Connection, exporter: str) -> int:
+    """Runs that are over and not yet exported as final."""
+    parameters = {"exporter": exporter, "running": Status.RUNNING}
+    return int(connection.execute(_RUNS_WAITING, parameters).fetchone()[0])
 
 
 def merged_profiles(parts: list[NodeProfile]) -> tuple[NodeProfile, ...]:

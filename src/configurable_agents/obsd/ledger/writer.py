@@ -184,6 +184,7 @@ class SqliteLedger:
                     self._connection.execute(
                         _INSERT_RUN_EVENT, (self.next_seq(), changed[0], RUN_INTERRUPTED)
                     )
+                    self._connection.execute(_ADD_TO_COUNTER, ("events_committed", 1))
                     self._connection.execute("DELETE FROM open_nodes WHERE run = ?", changed)
                     ended.append(run_id)
         return ended

@@ -197,7 +197,7 @@ class DaemonStatus(_message.Message):
     def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., home: _Optional[str] = ..., address: _Optional[str] = ..., events_committed: _Optional[int] = ..., events_duplicate: _Optional[int] = ..., events_refused: _Optional[_Mapping[str, int]] = ..., events_pending: _Optional[int] = ..., runs_live: _Optional[int] = ..., runs_total: _Optional[int] = ..., ledger_bytes: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., producers_connected: _Optional[int] = ..., exporters: _Optional[_Iterable[_Union[ExporterStatus, _Mapping]]] = ...) -> None: ...
 
 class ExporterStatus(_message.Message):
-    __slots__ = ("name", "target", "state", "events_exported", "events_waiting", "events_set_aside", "last_success_unix_ns", "last_error")
+    __slots__ = ("name", "target", "state", "events_exported", "events_waiting", "events_set_aside", "last_success_unix_ns", "last_error", "runs_waiting")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +206,7 @@ class ExporterStatus(_message.Message):
     EVENTS_SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
     LAST_SUCCESS_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    RUNS_WAITING_FIELD_NUMBER: _ClassVar[int]
     name: str
     target: str
     state: str
@@ -214,4 +215,5 @@ class ExporterStatus(_message.Message):
     events_set_aside: int
     last_success_unix_ns: int
     last_error: str
-    def __init__(self, name: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., events_exported: _Optional[int] = ..., events_waiting: _Optional[int] = ..., events_set_aside: _Optional[int] = ..., last_success_unix_ns: _Optional[int] = ..., last_error: _Optional[str] = ...) -> None: ...
+    runs_waiting: int
+    def __init__(self, name: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., events_exported: _Optional[int] = ..., events_waiting: _Optional[int] = ..., events_set_aside: _Optional[int] = ..., last_success_unix_ns: _Optional[int] = ..., last_error: _Optional[str] = ..., runs_waiting: _Optional[int] = ...) -> None: ...
