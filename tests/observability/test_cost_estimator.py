@@ -251,6 +251,14 @@ def test_audio_with_a_rate_is_priced_by_it() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "code", ["grounding_searches_not_counted", "total_tokens_differ", "input_tokens_missing"]
+)
+def test_a_price_that_may_not_be_the_whole_bill_says_so(code: str) -> None:
+    found = price_of("google", "gemini-2.5-flash", USAGES["plain"], anomalies=("x", code))
+    assert (found.status, bool(found.reason)) == (PriceStatus.PRICED, True)
+
+
 def test_a_price_beyond_all_money_is_none() -> None:
     assert price_of("openai", "o1-pro", Usage(10**18)).status is PriceStatus.UNPRICED
 

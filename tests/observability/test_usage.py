@@ -421,6 +421,18 @@ STATED = {
         "langchain",
         tokens(40, 30, read=100, write=200, heard=10, think=200, spoken=10),
     ),
+    "openai transcription": (
+        "openai",
+        {
+            "type": "tokens",
+            "input_tokens": 14,
+            "input_token_details": {"audio_tokens": 10, "text_tokens": 4},
+            "output_tokens": 45,
+            "total_tokens": 59,
+        },
+        "openai.transcriptions",
+        tokens(4, 45, heard=10),
+    ),
     "litellm turns anthropic's rule into openai's": (
         "litellm",
         {

@@ -44,6 +44,11 @@ _NOT_BY_TABLE = {
     codes.MIXED_MODELS: "part of it was served by another model, at other rates",
     codes.INFERENCE_GEO_US: "inference in the US only has a surcharge the price table does not hold",
 }
+_REMARKS = {
+    codes.GROUNDING_UNCOUNTED: "searches for grounding are not included",
+    codes.TOTAL_DIFFERS: "the total the response states is not the sum of its parts; the parts are priced",
+    codes.INPUT_MISSING: "the response states no input tokens; only its output is priced",
+}
 _PREPAID_TIERS = frozenset({"provisioned_throughput", "provisioned", "reserved"})
 _TIER_NAMES = {"on_demand_priority": "priority", "on_demand_flex": "flex"}
 
@@ -192,8 +197,8 @@ def _priced(
         return Price(PriceStatus.UNPRICED, card=card, reason="its price is no amount anyone pays")
     if batch or service_tier:
         reason = reason or _tier_remark(card, service_tier, batch=batch)
-    if anomalies and codes.GROUNDING_UNCOUNTED in anomalies:
-        reason = reason or "searches for grounding are not included"
+    if anomalies:
+        reason = reason or next((_REMARKS[code] for code in anomalies if code in _REMARKS), "")
     return Price(PriceStatus.PRICED, nanos, nanos, card, reason)
 
 

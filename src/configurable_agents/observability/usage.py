@@ -289,8 +289,11 @@ def _form_of(view: Any, provider: str) -> _Form | None:
         if value is not None and not (form is _COHERE and not _is_object(value)):
             return form
     if _field(view, "input_tokens", "output_tokens") is not None:
-        if _field(view, "input_token_details", "output_token_details") is not None:
-            return _LANGCHAIN
+        details = _field(view, "input_token_details", "output_token_details")
+        if details is not None:
+            return (
+                _LANGCHAIN if _field(_view(details), "text_tokens", "audio_tokens") is None else _TRANSCRIPT
+            )
         inclusive = _field(view, "input_tokens_details", "total_tokens") is not None
         return _RESPONSES if inclusive else _ANTHROPIC
     if _field(view, "total_tokens") is not None:
@@ -546,6 +549,7 @@ def _read_total(view: Any, notes: list[str]) -> _Read:
 _CHAT = _Form("openai.chat", ("prompt_tokens", "completion_tokens"), _read_inclusive)
 _RESPONSES = _Form("openai.responses", (), _read_inclusive)
 _LANGCHAIN = _Form("langchain", (), _read_inclusive)
+_TRANSCRIPT = _Form("openai.transcriptions", (), _read_inclusive)
 _ANTHROPIC = _Form("anthropic.messages", (), _read_anthropic)
 _VOYAGE = _Form("voyage.embeddings", (), _read_voyage)
 _TOTAL = _Form("", (), _read_total)
