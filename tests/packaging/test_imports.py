@@ -1,0 +1,65 @@
+"""What is loaded when: a workflow process and the client must stay thin."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+HEAVY = (
+    "mlflow",
+    "numpy",
+    "pandas",
+    "langgraph",
+    "langchain",
+    "genai_prices",
+    "pydantic",
+    "openai",
+    "anthropic",
+)
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}; import sys; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import configurable_agents.client",
+        "import configurable_agents.client.process, configurable_agents.client.reports",
+        "import configurable_agents; configurable_agents.observe_run",
+        "import configurable_agents.runtime.profiler",
+        "import configurable_agents.observability.multi_provider_tracker",
+        "import configurable_agents.observability.mlflow_tracker",
+    ],
+)
+def test_importing_a_client_module_loads_nothing_heavy(statement):
+    assert not loaded_by(statement).intersection(HEAVY)
+
+
+def test_recording_loads_no_grpc_until_there_is_a_daemon(home):
+    statement = (
+        "from configurable_agents import observe_run\n"
+        f"with observe_run(home={str(home.folder)!r}): pass\n"
+        "import time"
+    )
+    assert "grpc" not in loaded_by(statement)
+
+
+def test_the_import_rules_hold():
+    """The contracts are in pyproject.toml; `make check` runs them too."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
