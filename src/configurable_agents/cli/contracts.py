@@ -13,6 +13,8 @@ from configurable_agents.observability.cost_summary import usd
 from configurable_agents.runtime.profile_report import milliseconds
 from configurable_agents.telemetry import WorkflowRunRecord
 
+UNKNOWN_TO_MLFLOW = {"self_duration_ms": None, "error_count": None}
+
 
 def run_json(run: WorkflowRunRecord) -> dict[str, Any]:
     finished = run.finished_unix_ns
@@ -84,6 +86,18 @@ def exporter_json(exporter: ExporterStatus) -> dict[str, Any]:
         "last_success_unix_ns": last_success or None,
         "last_success_at": utc_time(last_success) if last_success else None,
         "last_error": without_password(exporter.last_error) or None,
+    }
+
+
+def without_unknowns(profile: dict[str, Any]) -> dict[str, Any]:
+    """`profile-report --json` made from MLflow, which knows no self times, errors and walls."""
+    slowest = profile["slowest_node"]
+    return {
+        **profile,
+        "wall_time_ms": None,
+        "slowest_node": slowest and {**slowest, **UNKNOWN_TO_MLFLOW},
+        "bottlenecks": [{**node, **UNKNOWN_TO_MLFLOW} for node in profile["bottlenecks"]],
+        "nodes": [{**node, **UNKNOWN_TO_MLFLOW} for node in profile["nodes"]],
     }
 
 

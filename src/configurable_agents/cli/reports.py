@@ -7,6 +7,7 @@ import math
 import typer
 
 from configurable_agents.cli import sources, terminal
+from configurable_agents.cli.contracts import without_unknowns
 from configurable_agents.cli.options import (
     ExperimentOption,
     HomeOption,
@@ -104,9 +105,9 @@ def profile_from_daemon(home: Home, scope: Scope, threshold_percent: float, *, a
 def profile_from_mlflow(mlflow_uri: str, experiment: str, threshold_percent: float, *, as_json: bool) -> None:
     report = sources.mlflow_profile(mlflow_uri, experiment)
     if as_json:
-        terminal.show_json(report.to_json(threshold_percent))
+        terminal.show_json(without_unknowns(report.to_json(threshold_percent)))
     else:
-        show_profile(report, threshold_percent)
+        show_profile(report, threshold_percent, nesting_known=False)
 
 
 def show_cost(summary: CostSummary, *, classes_known: bool = True) -> None:
@@ -115,11 +116,13 @@ def show_cost(summary: CostSummary, *, classes_known: bool = True) -> None:
     terminal.show(lambda width: cost.cost_report(summary, width=width, classes_known=classes_known))
 
 
-def show_profile(report: ProfileReport, threshold_percent: float) -> None:
+def show_profile(report: ProfileReport, threshold_percent: float, *, nesting_known: bool = True) -> None:
     from configurable_agents.cli.render import profile  # noqa: PLC0415 - Rich is loaded for tables only
 
     terminal.show(
-        lambda width: profile.profile_report(report, threshold_percent=threshold_percent, width=width)
+        lambda width: profile.profile_report(
+            report, threshold_percent=threshold_percent, width=width, nesting_known=nesting_known
+        )
     )
 
 

@@ -14,6 +14,7 @@ from configurable_agents.cli.render.tables import (
     ALARMING_STYLE,
     BAR_STYLE,
     NOTABLE_STYLE,
+    QUIET_STYLE,
     Cell,
     Column,
     Row,
@@ -41,15 +42,18 @@ COLUMNS = (
 
 
 def profile_report(
-    report: ProfileReport, *, threshold_percent: float, width: int
+    report: ProfileReport, *, threshold_percent: float, width: int, nesting_known: bool = True
 ) -> Iterator[RenderableType]:
     yield from heading("Profile by node", *details(report))
     if not report.nodes:
         yield Text("No node has finished.")
         return
-    yield table(COLUMNS, list(rows(report, threshold_percent)), width=width)
+    found = list(rows(report, threshold_percent, nesting_known=nesting_known))
+    yield table(COLUMNS, found, width=width)
     yield Text()
     yield from closing_lines(report, threshold_percent)
+    if not nesting_known:
+        yield Text("MLflow keeps no nesting and no errors: shares are of total time.", style=QUIET_STYLE)
 
 
 def details(report: ProfileReport) -> tuple[str, ...]:
@@ -65,14 +69,15 @@ def details(report: ProfileReport) -> tuple[str, ...]:
     )
 
 
-def rows(report: ProfileReport, threshold_percent: float) -> Iterator[Row]:
+def rows(report: ProfileReport, threshold_percent: float, *, nesting_known: bool) -> Iterator[Row]:
     bottlenecks = report.bottlenecks(threshold_percent)
     for node in report.nodes:
         slowest = node is report.slowest_node
         bottleneck = node in bottlenecks
         signs = (SLOWEST_SIGN if slowest else "") + (BOTTLENECK_SIGN if bottleneck else "")
         style = ALARMING_STYLE if bottleneck else NOTABLE_STYLE if slowest else ""
-        yield Row(cells(report, node, signs), style=style)
+        found = cells(report, node, signs)
+        yield Row(found if nesting_known else without_unknowns(found), style=style)
 
 
 def cells(report: ProfileReport, node: NodeProfile, signs: str) -> tuple[Cell, ...]:
@@ -89,6 +94,14 @@ def cells(report: ProfileReport, node: NodeProfile, signs: str) -> tuple[Cell, .
         Cell(figures.count(node.errors), ALARMING_STYLE if node.errors else ""),
         Cell(percent_below(percent)),
         Cell(figures.share_bar(percent), BAR_STYLE),
+    )
+
+
+def without_unknowns(cells_of_node: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    """Dashes for self time and errors, which are not zero but not known."""
+    unknown = [column.title in ("Self", "Errors") for column in COLUMNS]
+    return tuple(
+        Cell(figures.UNKNOWN) if hidden else cell for cell, hidden in zip(cells_of_node, unknown, strict=True)
     )
 
 
