@@ -128,6 +128,7 @@ def sample_status() -> DaemonStatus:
         "retrying",
         events_exported=1_104_331,
         events_waiting=100_000,
+        runs_waiting=2,
         last_success_unix_ns=STARTED_UNIX_NS,
         last_error="MLflow did not answer within 5 s",
     )

@@ -210,7 +210,7 @@ def test_a_run_in_flight_has_no_wall_time_and_no_bottleneck_yet(samples):
 def test_the_status_shows_refusals_by_reason_and_no_password(samples):
     shown = text_of(daemon_status(samples.status), 120)
     assert "4 (bad_name 3, negative_duration 1)" in shown
-    assert "100,000 events waiting" in shown
+    assert "100,000 events waiting, 2 runs not final there" in shown
     assert "MLflow did not answer within 5 s" in shown
     assert "secret" not in shown
 

@@ -230,7 +230,8 @@ class TestWithADaemon:
     def test_the_status_is_the_same_from_both_programs(self, recorded):
         asked = json.loads(run(*AGENTS_OBS, "status", "--json", "--home", recorded).stdout)
         told = json.loads(run(*AGENTS_OBSD, "status", "--json", "--home", recorded).stdout)
-        assert asked == told
+        lasting = ("version", "pid", "started_unix_ns", "home", "address", "events_committed", "exporters")
+        assert [asked[key] for key in lasting] == [told[key] for key in lasting]
         assert asked["home"] == recorded
         assert asked["runs_total"] == 3
         assert "committed" in run(*AGENTS_OBS, "status", "--home", recorded).stdout

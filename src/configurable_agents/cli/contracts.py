@@ -83,6 +83,7 @@ def exporter_json(exporter: ExporterStatus) -> dict[str, Any]:
         "events_exported": exporter.events_exported,
         "events_waiting": exporter.events_waiting,
         "events_set_aside": exporter.events_set_aside,
+        "runs_waiting": exporter.runs_waiting,
         "last_success_unix_ns": last_success or None,
         "last_success_at": utc_time(last_success) if last_success else None,
         "last_error": without_password(exporter.last_error) or None,

@@ -59,7 +59,7 @@ def refusals(events_refused: dict[str, int]) -> str:
 def exporter_facts(exporter: ExporterStatus) -> Iterator[Fact]:
     yield Fact("state", printable(exporter.state), EXPORTER_STYLES.get(exporter.state, ""))
     yield Fact("target", printable(without_password(exporter.target)))
-    yield Fact("lag", f"{plural(exporter.events_waiting, 'event')} waiting")
+    yield Fact("lag", lag(exporter))
     yield Fact("exported", figures.count(exporter.events_exported))
     aside = exporter.events_set_aside
     yield Fact("set aside", figures.count(aside), ALARMING_STYLE if aside else "")
@@ -67,6 +67,11 @@ def exporter_facts(exporter: ExporterStatus) -> Iterator[Fact]:
     yield Fact("last success", figures.local_time(last) if last else "never")
     if exporter.last_error:
         yield Fact("last error", printable(without_password(exporter.last_error)), ALARMING_STYLE)
+
+
+def lag(exporter: ExporterStatus) -> str:
+    runs = f", {plural(exporter.runs_waiting, 'run')} not final there" if exporter.runs_waiting else ""
+    return f"{plural(exporter.events_waiting, 'event')} waiting{runs}"
 
 
 def facts(found: Iterator[Fact]) -> Table:
