@@ -52,7 +52,7 @@ def run_tests(version: str, python: str) -> int:
     newest = max((ROOT / name).stat().st_mtime for name in ("pyproject.toml", "constraints.txt"))
     if not stamp.exists() or stamp.stat().st_mtime < newest:
         subprocess.run([python, "-m", "venv", str(venv)], check=True)
-        pip = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "-c", "constraints.txt"]
+        pip = [str(venv / "bin/python"), "-m", "pip", "install", "-qq", "-c", "constraints.txt"]
         subprocess.run([*pip, "--upgrade", "pip"], cwd=ROOT, check=True)
         subprocess.run([*pip, "-e", ".[dev]"], cwd=ROOT, check=True)
         stamp.touch()

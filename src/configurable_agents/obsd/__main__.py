@@ -31,6 +31,7 @@ INTERNAL_ERROR_EXIT_CODE = 70
 def main() -> int:
     arguments = _parser().parse_args()
     os.umask(0o077)
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # our children are new programs, not forks
     announcement = _Announcement(arguments.ready_fd)
     try:
         home = Home.from_environment(arguments.home)

@@ -33,13 +33,15 @@ class Intake:
         self._committed = committed
         self._waiting: deque[_Waiting] = deque()
         self._pending_bytes = 0
+        self._pending_events = 0
         self._arrival = asyncio.Event()
         self._room = asyncio.Condition()
         self._closing = False
 
     @property
     def events_pending(self) -> int:
-        return sum(len(waiting.batch.events) for waiting in self._waiting)
+        """Handed in and not yet durable."""
+        return self._pending_events
 
     async def put(self, batch: Batch, *, size_bytes: int) -> asyncio.Future[Acknowledgement]:
         """Hands in a batch; waits while `PENDING_BYTES_MAX` are pending. The future is its outcome.
@@ -52,6 +54,7 @@ class Intake:
             outcome: asyncio.Future[Acknowledgement] = asyncio.get_running_loop().create_future()
             self._waiting.append(_Waiting(batch, size_bytes, outcome))
             self._pending_bytes += size_bytes
+            self._pending_events += len(batch.events)
         self._arrival.set()
         return outcome
 
@@ -91,11 +94,12 @@ class Intake:
                 if not waiting.outcome.done():
                     waiting.outcome.set_result(acknowledgement)
         finally:
-            await self._make_room(sum(waiting.size_bytes for waiting in together))
+            await self._make_room(together)
 
-    async def _make_room(self, size_bytes: int) -> None:
+    async def _make_room(self, together: Sequence[_Waiting]) -> None:
         async with self._room:
-            self._pending_bytes -= size_bytes
+            self._pending_bytes -= sum(waiting.size_bytes for waiting in together)
+            self._pending_events -= sum(len(waiting.batch.events) for waiting in together)
             self._room.notify_all()
 
 

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 import anyio
 
 from configurable_agents.errors import LedgerFullError
+from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.ledger.records import UnfinishedRun
 from configurable_agents.obsd.ledger.writer import SqliteLedger
@@ -72,7 +73,7 @@ class RunKeeper:
         for run in await self._write(self._ledger.unfinished_runs):
             if run.status is Status.RUNNING:
                 spans = await self._readers.ask(partial(queries.executions, run_id=run.run_id))
-                self._live.take(spans)
+                self._live.rebuild(run.run_id, spans, is_complete=len(spans) < limits.LIVE_ROWS_MAX)
             else:
                 self._live.want_profile(run.run_id)
 
@@ -90,6 +91,13 @@ class RunKeeper:
                     await self._sweep()
             except LedgerFullError as error:
                 _log.warning("profiles wait: %s", error)
+
+    async def finish(self) -> None:
+        """Before the daemon stops: what has just ended is profiled, if there is room."""
+        try:
+            await self.profile_ended()
+        except LedgerFullError as error:
+            _log.warning("profiles wait for the next start: %s", error)
 
     async def profile_ended(self) -> None:
         """Stores the profile of every run that has ended (again, for one that got late events)."""

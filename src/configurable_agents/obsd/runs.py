@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from configurable_agents.obsd import limits
 from configurable_agents.runtime.bottlenecks import BottleneckAnalyzer
 from configurable_agents.runtime.critical_path import Interval, union_ns
-from configurable_agents.telemetry import Event, NodeFinished, RunFinished, Status
+from configurable_agents.telemetry import Event, NodeFinished, RunFinished, RunStarted, Status
 
 
 class LiveRun:
@@ -18,10 +18,12 @@ class LiveRun:
     out of the parent's self time. The rare child that ends later is put right by the final profile.
     """
 
-    __slots__ = ("_children", "_children_count", "analyzer")
+    __slots__ = ("_children", "_children_count", "analyzer", "is_complete")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_complete: bool) -> None:
         self.analyzer = BottleneckAnalyzer()
+        self.is_complete = is_complete
+        """Whether it was fed from the run's beginning on."""
         self._children: dict[int, list[Interval]] = {}
         self._children_count = 0
 
@@ -65,9 +67,13 @@ class LiveRuns:
         """Notes what was committed."""
         run_id, run = "", None
         for event in events:
+            is_new = type(event) is RunStarted
+            if is_new and event.run_id in self._over:  # a child of it told of it first, and was its end
+                del self._over[event.run_id]
+                run_id, is_new = "", False
             if event.run_id != run_id:
                 run_id = event.run_id
-                run = self._run(run_id)
+                run = self._run(run_id, is_new=is_new)
             if type(event) is RunFinished:
                 self.end(run_id)
                 run_id = ""
@@ -75,6 +81,13 @@ class LiveRuns:
                 self._ended[run_id] = None
             elif type(event) is NodeFinished:
                 run.record(event)
+
+    def rebuild(self, run_id: str, executions: Iterable[NodeFinished], *, is_complete: bool) -> None:
+        """A run in flight that a daemon before this one knew."""
+        run = self._run(run_id, is_new=is_complete)
+        if run is not None:
+            for execution in executions:
+                run.record(execution)
 
     def end(self, run_id: str) -> None:
         """The run is over: its analyzer goes, and its profile is wanted."""
@@ -94,11 +107,11 @@ class LiveRuns:
         return ended
 
     def analyzer(self, run_id: str) -> BottleneckAnalyzer | None:
-        """The analyzer of a run in flight."""
+        """The analyzer of a run in flight; `None` for one that has not seen all of it."""
         run = self._runs.get(run_id)
-        return None if run is None else run.analyzer
+        return run.analyzer if run is not None and run.is_complete else None
 
-    def _run(self, run_id: str) -> LiveRun | None:
+    def _run(self, run_id: str, *, is_new: bool) -> LiveRun | None:
         """The run in flight, noted as the latest heard of; `None` for one that is over."""
         run = self._runs.get(run_id)
         if run is not None:
@@ -106,7 +119,7 @@ class LiveRuns:
             return run
         if run_id in self._over:
             return None
-        run = self._runs[run_id] = LiveRun()
+        run = self._runs[run_id] = LiveRun(is_complete=is_new)
         if len(self._runs) > limits.LIVE_RUNS_MAX:
             self._runs.popitem(last=False)
         return run

@@ -226,7 +226,7 @@ def list_runs(
 ) -> tuple[list[WorkflowRunRecord], int]:
     """The newest runs of a scope, and how many it holds altogether."""
     found = resolve(connection, scope)
-    shown = min(limit or limits.RUNS_LISTED_DEFAULT, limits.RUNS_LISTED_MAX)
+    shown = min(limit if limit > 0 else limits.RUNS_LISTED_DEFAULT, limits.RUNS_LISTED_MAX)
     rows = connection.execute(_RUNS, {**found.parameters, "limit": shown}).fetchall()
     matching = connection.execute(_RUN_COUNT, found.parameters).fetchone()[0]
     return [_run_record(row) for row in rows], matching

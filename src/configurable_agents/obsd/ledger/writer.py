@@ -52,7 +52,7 @@ _ADD_NODE_TOTALS = """
 INSERT INTO node_totals (run, node, calls, errors, total_ns, max_ns) VALUES (?,?,?,?,?,?)
 ON CONFLICT (run, node) DO UPDATE SET
     calls = calls + excluded.calls, errors = errors + excluded.errors,
-    total_ns = total_ns + excluded.total_ns, max_ns = max(max_ns, excluded.max_ns)
+    total_ns = min(9223372036854775807, total_ns + excluded.total_ns), max_ns = max(max_ns, excluded.max_ns)
 """
 
 _CALL_TOTAL_COLUMNS = (
@@ -65,7 +65,11 @@ _CALL_TOTAL_COLUMNS = (
 _ADD_CALL_TOTALS = f"""
 INSERT INTO call_totals VALUES ({",".join("?" * (4 + len(_CALL_TOTAL_COLUMNS)))})
 ON CONFLICT (run, node, provider, model) DO UPDATE SET
-    {", ".join(f"{column} = {column} + excluded.{column}" for column in _CALL_TOTAL_COLUMNS)}
+    {
+    ", ".join(
+        f"{column} = min(9223372036854775807, {column} + excluded.{column})" for column in _CALL_TOTAL_COLUMNS
+    )
+}
 """
 
 _ADD_TO_RUN = """
@@ -80,11 +84,15 @@ INSERT INTO runs (run_id, experiment, workflow, producer, status, started_unix_n
 VALUES (?,?,?,?,?,?,?,?)
 """
 
-_START_RUN = """
+_START_RUN = f"""
 UPDATE runs SET experiment = ?, workflow = ?, producer = ?, started_unix_ns = ?, tags = ?, graph = ?,
-    attach_mlflow_run_id = ?
+    attach_mlflow_run_id = ?,
+    finished_unix_ns = CASE status WHEN {int(Status.INTERRUPTED)} THEN NULL ELSE finished_unix_ns END,
+    duration_ns = CASE status WHEN {int(Status.INTERRUPTED)} THEN NULL ELSE duration_ns END,
+    status = CASE status WHEN {int(Status.INTERRUPTED)} THEN {int(Status.RUNNING)} ELSE status END
 WHERE id = ?
 """
+"""A run that a forked child told of first may have been given up when the child ended: it was not over."""
 
 _FINISH_RUN = """
 UPDATE runs SET status = ?, finished_unix_ns = ?, duration_ns = ?, error_type = ? WHERE id = ?
@@ -187,6 +195,7 @@ class SqliteLedger:
                     self._connection.execute(_ADD_TO_COUNTER, ("events_committed", 1))
                     self._connection.execute("DELETE FROM open_nodes WHERE run = ?", changed)
                     ended.append(run_id)
+            self._connection.execute(_ADD_TO_COUNTER, ("events_committed", len(ended)))
         return ended
 
     def next_sequence(self, producer_id: bytes) -> int:
@@ -242,7 +251,7 @@ class SqliteLedger:
         self._runs: dict[str, int] = {}
         self._cards: dict[RateCard, int] = {}
         self._call_counts: dict[tuple[int, int], int] = {}
-        self._seq = int(self._connection.execute(_LAST_SEQ).fetchone()[0])
+        self._seq = -1
 
     def trim_caches(self) -> None:
         """Caches keep what is in use; at their bound they start again from the file."""
@@ -262,6 +271,8 @@ class SqliteLedger:
     @property
     def seq(self) -> int:
         """The number of the last event taken in."""
+        if self._seq < 0:
+            self._seq = int(self._connection.execute(_LAST_SEQ).fetchone()[0])
         return self._seq
 
     def rewind(self, seq: int) -> None:
@@ -269,7 +280,7 @@ class SqliteLedger:
         self._seq = seq
 
     def next_seq(self) -> int:
-        self._seq += 1
+        self._seq = self.seq + 1
         return self._seq
 
     def name_id(self, name: str) -> int:
@@ -364,7 +375,10 @@ class _Transaction:
 
     def __enter__(self) -> None:
         self._ledger.trim_caches()
-        self._ledger.connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._ledger.connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise self._ledger.forget_and_explain(error) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -434,12 +448,14 @@ class _Change:
         self.outcome.acknowledgements.append(Acknowledgement(producer[1], refusals))
 
     def _take_events(self, batch: Batch, skip: int) -> Iterable[Refusal]:
-        for position in range(skip, len(batch.events)):
-            event = batch.events[position]
+        for sequence, event in enumerate(batch.events[:skip], batch.first_sequence):
+            if isinstance(event, RecordRefusedError):  # counted before; its sender may not have heard
+                yield Refusal(sequence, event.reason)
+        for sequence, event in enumerate(batch.events[skip:], batch.first_sequence + skip):
             refusal = event if isinstance(event, RecordRefusedError) else self._try_event(event)
             if refusal is not None:
                 self._count(f"refused:{refusal.reason}", 1)
-                yield Refusal(batch.first_sequence + position, refusal.reason)
+                yield Refusal(sequence, refusal.reason)
 
     def _try_event(self, event: Event) -> RecordRefusedError | None:
         """One event that we fail on must not take all others, and every restart, with it."""
@@ -495,7 +511,7 @@ class _Change:
         else:
             totals[0] += 1
             totals[1] += failed
-            totals[2] += duration_ns
+            totals[2] = min(totals[2] + duration_ns, limits.INT64_MAX)
             totals[3] = max(totals[3], duration_ns)
         self._closed.append((run, span_id))
         delta = self._touch(run, event.started_unix_ns + duration_ns)
@@ -581,7 +597,7 @@ class _Change:
         self._touch(run, event.started_unix_ns)
 
     def _run_finished(self, event: RunFinished) -> None:
-        run = self._run(event.run_id, event.finished_unix_ns - event.duration_ns)
+        run = self._run(event.run_id, max(1, event.finished_unix_ns - event.duration_ns))
         self._ledger.connection.execute(
             _FINISH_RUN,
             (int(event.status), event.finished_unix_ns, event.duration_ns, event.error_type, run),
@@ -641,7 +657,7 @@ class _Change:
 
 
 def _flat(totals: CallTotals) -> tuple[int, ...]:
-    return (
+    figures = (
         totals.calls,
         totals.cost_nanos,
         *totals.usage,
@@ -653,6 +669,7 @@ def _flat(totals: CallTotals) -> tuple[int, ...]:
         totals.unpriced_tokens,
         totals.failed_calls,
     )
+    return tuple(min(figure, limits.INT64_MAX) for figure in figures)
 
 
 def _signed(span_id: int) -> int:

@@ -25,7 +25,7 @@ from configurable_agents.client.spool import (
     read_chunks,
     try_lock,
 )
-from configurable_agents.errors import AgentsObsError, SpoolDamagedError
+from configurable_agents.errors import AgentsObsError, SpoolDamagedError, WireFormatError
 from configurable_agents.obsd.intake import Intake
 from configurable_agents.obsd.producers import Producers
 from configurable_agents.obsd.receivers.inlet import hand_in
@@ -63,6 +63,10 @@ class SpoolReceiver:
         self._next_sequence = next_sequence
         self._gone = gone
         self._positions: dict[Path, _Position] = {}
+        self._unconnected: set[bytes] = set()
+        """Producers that were not connected at the last look."""
+        self._spooling: frozenset[bytes] = frozenset()
+        self._unreadable: set[bytes] = set()
         self.spool_bytes = 0
         """Size of the spool folder at the last look."""
 
@@ -82,23 +86,37 @@ class SpoolReceiver:
         self.spool_bytes = sum(_size_bytes(segment) for segments in found.values() for segment in segments)
         present = {segment.path for segments in found.values() for segment in segments}
         self._positions = {path: at for path, at in self._positions.items() if path in present}
+        known, self._spooling = self._spooling, frozenset(found)
+        self._unreadable &= self._spooling
         for producer_id, segments in found.items():
             if not self._producers.is_connected(producer_id):
-                await self._take_producer(producer_id, segments)
+                await self._try_producer(producer_id, segments, is_new=producer_id not in known)
 
     def is_spooling(self, producer_id: bytes) -> bool:
         """Whether the producer had a spool at the last look."""
-        return any(path.name.startswith(producer_id.hex()) for path in self._positions)
+        return producer_id in self._spooling
 
-    async def _take_producer(self, producer_id: bytes, segments: list[Segment]) -> None:
+    async def _try_producer(self, producer_id: bytes, segments: list[Segment], *, is_new: bool) -> None:
+        """A spool that cannot be read must not keep the others waiting."""
+        try:
+            await self._take_producer(producer_id, segments, is_new=is_new)
+        except OSError as error:
+            if producer_id not in self._unreadable:
+                self._unreadable.add(producer_id)
+                _log.error("a spool cannot be read, it stays where it is: %s", error)
+
+    async def _take_producer(self, producer_id: bytes, segments: list[Segment], *, is_new: bool) -> None:
         try:
             lock = try_lock(segments[-1])
         except FileNotFoundError:
             return
         if lock is None:
-            await self._take_living(segments)
+            if not is_new:  # most that are new are about to connect, and send it themselves
+                await self._take_living(segments)
             return
         try:
+            if await anyio.to_thread.run_sync(_has_later, self._folder, segments[-1]):
+                return  # its owner lives and has just begun another: the next look sees
             for segment in segments:
                 await self._take_orphan(segment)
             await self._gone(producer_id)
@@ -110,7 +128,7 @@ class SpoolReceiver:
         for segment in segments:
             try:
                 await self._take(segment)
-            except (SpoolDamagedError, FileNotFoundError):
+            except (SpoolDamagedError, WireFormatError, FileNotFoundError):
                 return  # half-written, or released by its owner just now: the next look sees
         for segment, following in pairwise(segments):
             if await self._next_sequence(segment.producer_id) >= following.first_sequence:
@@ -121,7 +139,7 @@ class SpoolReceiver:
             await self._take(segment)
         except FileNotFoundError:
             return
-        except SpoolDamagedError as error:
+        except (SpoolDamagedError, WireFormatError) as error:
             damaged = segment.path.with_name(segment.path.name + DAMAGED_SUFFIX)
             segment.path.rename(damaged)
             _log.error(
@@ -151,6 +169,12 @@ class SpoolReceiver:
 
 def _next_chunk(segment: Segment, position: _Position) -> Chunk | None:
     return next(read_chunks(segment, offset=position.offset, first_sequence=position.sequence), None)
+
+
+def _has_later(folder: Path, segment: Segment) -> bool:
+    return (
+        list_segments(folder).get(segment.producer_id, [segment])[-1].first_sequence > segment.first_sequence
+    )
 
 
 def _size_bytes(segment: Segment) -> int:
