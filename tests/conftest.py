@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,20 @@ def shared_data() -> Path:
     if os.environ.get(REQUIRE_SHARED_DATA_VARIABLE):
         pytest.fail(f"{reason} ({REQUIRE_SHARED_DATA_VARIABLE} is set)")
     pytest.skip(reason)
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """`eventually(lambda: done)` waits for a condition instead of a time, and fails when it never holds."""
+    return wait_until
+
+
+def wait_until(condition: Callable[[], object], *, within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"did not come true within {within_s:g} s")
+        time.sleep(0.005)
 
 
 @pytest.fixture

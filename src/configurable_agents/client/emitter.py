@@ -13,13 +13,12 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from configurable_agents.client.follower import SpoolFollower
 from configurable_agents.client.home import Home, ensure_private_folder
 from configurable_agents.client.spool import Segment, Spool
-from configurable_agents.errors import AgentsObsError
 from configurable_agents.telemetry import Event, NodeStarted
 from configurable_agents.wire.encode import EventEncoder
 from configurable_agents.wire.frames import batch_of_frames
@@ -85,8 +84,8 @@ class Emitter:
         self._scopes: set[LongRunningNodes] = set()
         self._recording = False
         self._postponed: deque[Event] = deque()
-        self._asleep = False
-        self._wake = threading.Event()
+        self._session = _Session(0)
+        self._retry = threading.Event()
         self._progress = threading.Condition()
         self._acknowledged_sequence = 0
         self._refused_events = 0
@@ -110,16 +109,15 @@ class Emitter:
                     self._append(self._postponed.popleft())
             finally:
                 self._recording = False
-        if self._asleep:
-            self._asleep = False
-            self._wake.set()
+        if self._session.asleep:
+            self._session.rouse()
         elif self._sender is None and self._sends:
             self._start_sender()
 
     def _append(self, event: Event) -> None:
         try:
             self._spool.append(self._encoder.encode(event))
-        except (OSError, AgentsObsError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a value does when it is read, the workflow goes on
             self._drop(event, error)
 
     def _drop(self, event: Event, error: Exception) -> None:
@@ -167,13 +165,15 @@ class Emitter:
     def close(self, timeout_s: float = EXIT_FLUSH_S) -> None:
         """Flushes for at most `timeout_s` (not at all when no daemon answers), then lets go of the spool.
 
-        What was not acknowledged stays on disk for the daemon. Further events are dropped.
+        What was not acknowledged stays on disk for the daemon. Events recorded after this are spooled
+        too, and left to the daemon to take in.
         """
         deadline = time.monotonic() + timeout_s
         if self._sender is not None:
             flushed = self._wait_for_acknowledgement(timeout_s, only_if_reachable=True)
             self._closing = True
-            self._wake.set()
+            self._retry.set()
+            self._session.rouse()
             call = self._call
             if call is not None and not flushed:
                 call.cancel()  # type: ignore[no-untyped-call]
@@ -186,74 +186,87 @@ class Emitter:
     def _wait_for_acknowledgement(self, timeout_s: float, *, only_if_reachable: bool) -> bool:
         deadline = time.monotonic() + timeout_s
         target = self.recorded_events
-        self._asleep = False
-        self._wake.set()
+        self._session.rouse()
         with self._progress:
             while self._acknowledged_sequence < target:
                 remaining_s = deadline - time.monotonic()
-                if remaining_s <= 0 or (only_if_reachable and self._is_unreachable()):
+                given_up = not self._sends or (only_if_reachable and self._is_unreachable())
+                if remaining_s <= 0 or given_up:
                     return False
                 self._progress.wait(remaining_s)
         return True
 
     def _is_unreachable(self) -> bool:
-        return self._unreachable or not self._home.socket.exists()
+        return self._unreachable or not self._home.may_be_served
 
     def begin_anew_in_child(self) -> None:
         """In a forked child: an identity and a spool of its own, and no sending (see `Emitter`)."""
         self._spool.abandon_in_child()
+        # Kept, because the end of a call object is a conversation with threads that are not here.
+        self._of_parent = (self._call, self._sender)
         self._begin_identity()
         self._sends = False
+
+    def hold_for_fork(self) -> None:
+        """Before a fork: nobody is in the middle of an append or of a new segment."""
+        self._lock.acquire()
+
+    def go_on_after_fork(self) -> None:
+        """In the parent."""
+        self._lock.release()
 
     # -- sending (all below runs in the sender's thread, or in gRPC's) -----------------------------
 
     def _start_sender(self) -> None:
         with self._lock:
             if self._sender is None and not self._closing:
-                self._sender = threading.Thread(
-                    target=self._send_for_ever, name="agents-obs-sender", daemon=True
-                )
-                self._sender.start()
+                sender = threading.Thread(target=self._send_for_ever, name="agents-obs-sender", daemon=True)
+                try:
+                    sender.start()
+                except RuntimeError as error:  # no more threads, or the interpreter is ending
+                    self._sends = False
+                    _log.debug("this process only spools: %s", error)
+                else:
+                    self._sender = sender
 
     def _send_for_ever(self) -> None:
         backoff_s = BACKOFF_FIRST_S
         while not self._closing:
             began_at = self._acknowledged_sequence
-            if self._home.socket.exists():
+            if self._home.may_be_served:
                 self._send_until_disconnected()
             if self._acknowledged_sequence > began_at:
                 backoff_s = BACKOFF_FIRST_S
             if not self._closing:
-                self._wake.wait(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                self._wake.clear()
+                self._retry.wait(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                 backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
 
     def _send_until_disconnected(self) -> None:
         from configurable_agents.client.channel import RpcError, open_channel, report_stream  # noqa: PLC0415
 
-        session = _Session(self._acknowledged_sequence)
+        self._session = session = _Session(self._acknowledged_sequence)
         with open_channel(self._home) as channel:
             try:
                 self._call = call = report_stream(channel, self._batches(session))
                 for ack in call:
                     self._unreachable = False
                     session.acknowledged()
-                    self._acknowledge(ack.next_sequence, len(ack.refusals))
+                    self._acknowledge(ack.next_sequence, [refusal.sequence for refusal in ack.refusals])
             except RpcError as error:
                 _log.debug("the stream to the daemon ended: %s", error)
                 self._note_unreachable()
             finally:
                 self._call = None
                 session.end()
-                self._wake.set()
 
     def _note_unreachable(self) -> None:
         with self._progress:
             self._unreachable = True
             self._progress.notify_all()
 
-    def _acknowledge(self, next_sequence: int, refused: int) -> None:
-        self._refused_events += refused
+    def _acknowledge(self, next_sequence: int, refused: Sequence[int]) -> None:
+        # What was sent twice may be refused twice.
+        self._refused_events += sum(sequence >= self._acknowledged_sequence for sequence in refused)
         if next_sequence <= self._acknowledged_sequence:
             return
         with self._lock:
@@ -278,21 +291,20 @@ class Emitter:
                 return
             else:
                 idle_looks += 1
-                self._rest(idle_looks, follower)
+                self._rest(session, idle_looks, follower)
 
     def _segments(self) -> list[Segment]:
         with self._lock:
             return self._spool.segments()
 
-    def _rest(self, idle_looks: int, follower: SpoolFollower) -> None:
+    def _rest(self, session: _Session, idle_looks: int, follower: SpoolFollower) -> None:
         if idle_looks <= IDLE_LOOKS_MAX:
             time.sleep(LINGER_S)
             return
-        self._asleep = True  # before the look that decides: a recorder that misses it would not wake us
-        if follower.sequence >= self.recorded_events and not self._closing:
-            self._wake.wait(ANNOUNCE_EVERY_S if self._scopes else None)
-            self._wake.clear()
-        self._asleep = False
+        session.asleep = True  # before the look that decides: a recorder that misses it would not wake us
+        if follower.sequence >= self.recorded_events and not (self._closing or session.ended):
+            session.sleep(ANNOUNCE_EVERY_S if self._scopes else None)
+        session.asleep = False
 
     def _announce_long_running_nodes(self) -> None:
         if not self._scopes:
@@ -305,12 +317,22 @@ class Emitter:
 
 
 class _Session:
-    """One connection: which batches are on their way, and whether it still stands."""
+    """One connection: which batches are on their way, whether it still stands, whether its sender sleeps."""
 
     def __init__(self, first_sequence: int) -> None:
         self.first_sequence = first_sequence
         self._room = threading.Semaphore(BATCHES_IN_FLIGHT_MAX)
+        self._wake = threading.Event()
+        self.asleep = False
         self.ended = False
+
+    def sleep(self, timeout_s: float | None) -> None:
+        self._wake.wait(timeout_s)
+        self._wake.clear()
+
+    def rouse(self) -> None:
+        self.asleep = False
+        self._wake.set()
 
     def wait_for_room(self) -> None:
         self._room.acquire()
@@ -321,3 +343,4 @@ class _Session:
     def end(self) -> None:
         self.ended = True
         self._room.release()
+        self.rouse()

@@ -50,6 +50,11 @@ class Home:
         return f"unix:{self.socket}"
 
     @property
+    def may_be_served(self) -> bool:
+        """Whether there is a socket to try. A folder that cannot be looked into has none."""
+        return os.path.exists(self.socket)  # noqa: PTH110 - `Path.exists` raises where it may not look
+
+    @property
     def ledger(self) -> Path:
         return self.folder / "ledger.db"
 

@@ -15,7 +15,7 @@ from configurable_agents.client.emitter import Emitter
 from configurable_agents.client.home import Home
 
 _emitters: dict[Path, Emitter] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def process_recorder(home: Home | None = None) -> Emitter:
@@ -40,12 +40,26 @@ def close_process_recorders() -> None:
         emitter.close()
 
 
+def _hold_for_fork() -> None:
+    _lock.acquire()
+    for emitter in _emitters.values():
+        emitter.hold_for_fork()
+
+
+def _go_on_after_fork() -> None:
+    for emitter in _emitters.values():
+        emitter.go_on_after_fork()
+    _lock.release()
+
+
 def _begin_anew_in_child() -> None:
-    global _lock  # noqa: PLW0603 - the parent's lock may be held by a thread that does not exist here
-    _lock = threading.Lock()
+    global _lock  # noqa: PLW0603 - the parent's is held for the fork, by a thread of the parent
+    _lock = threading.RLock()
     for emitter in _emitters.values():
         emitter.begin_anew_in_child()
 
 
 atexit.register(close_process_recorders)
-os.register_at_fork(after_in_child=_begin_anew_in_child)
+os.register_at_fork(
+    before=_hold_for_fork, after_in_parent=_go_on_after_fork, after_in_child=_begin_anew_in_child
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -39,6 +40,7 @@ class ReportClient:
         self._home = home
         self._timeout_s = timeout_s
         self._channel: grpc.Channel | None = None
+        self._opening = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -49,9 +51,10 @@ class ReportClient:
         self.close()
 
     def close(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
+        with self._opening:
+            channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
 
     def cost_report(self, scope: Scope) -> CostSummary:
         from configurable_agents.wire import report_messages  # noqa: PLC0415
@@ -78,7 +81,7 @@ class ReportClient:
         return report_messages.status_from_message(self._ask("GetStatus", reports_pb2.StatusRequest()))
 
     def _ask(self, method: str, request: Any) -> Any:
-        if not self._home.socket.exists():
+        if not self._home.may_be_served:
             raise self._unavailable()
         import grpc  # noqa: PLC0415
 
@@ -93,9 +96,10 @@ class ReportClient:
     def _open(self) -> grpc.Channel:
         from configurable_agents.client.channel import open_channel  # noqa: PLC0415
 
-        if self._channel is None:
-            self._channel = open_channel(self._home)
-        return self._channel
+        with self._opening:
+            if self._channel is None:
+                self._channel = open_channel(self._home)
+            return self._channel
 
     def _translated(self, error: Any) -> AgentsObsError:
         import grpc  # noqa: PLC0415

@@ -157,10 +157,14 @@ class Spool:
         first_sequence = self.next_sequence
         segment = segment_for(self._folder, self.producer_id, first_sequence)
         file = _create_locked(segment)
-        if self._file >= 0:
-            self._closed_segments.append((self._current(), first_sequence, self._size))
-            os.close(self._file)
-        self._file, self._first_sequence, self._count, self._size = file, first_sequence, 0, HEAD_BYTES
+        before, closed = self._file, self._closed_segments
+        if before >= 0:
+            closed = [*closed, (self._current(), first_sequence, self._size)]
+        # No call in here: an asynchronous exception finds all of it done, or nothing.
+        self._closed_segments, self._file = closed, file
+        self._first_sequence, self._count, self._size = first_sequence, 0, HEAD_BYTES
+        if before >= 0:
+            os.close(before)
 
     def _settle(self) -> None:
         count, end = 0, HEAD_BYTES
@@ -261,14 +265,19 @@ def _create_locked(segment: Segment) -> int:
     file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        head = _HEAD.pack(_MAGIC, segment.producer_id, segment.first_sequence, os.getpid(), time.time_ns())
-        os.write(file, head + _CRC.pack(zlib.crc32(head)))
+        _write_head(file, segment)
         hidden.rename(segment.path)
     except OSError:
         os.close(file)
         hidden.unlink(missing_ok=True)
         raise
     return file
+
+
+def _write_head(file: int, segment: Segment) -> None:
+    head = _HEAD.pack(_MAGIC, segment.producer_id, segment.first_sequence, os.getpid(), time.time_ns())
+    if os.write(file, head + _CRC.pack(zlib.crc32(head))) != HEAD_BYTES:
+        raise OSError("the spool took part of a segment's head; the disk is full")
 
 
 def _check_head(segment: Segment, data: bytes) -> None:
