@@ -56,6 +56,11 @@ def test_an_error_is_one_harmless_line_whatever_its_message_holds():
     assert ending.stderr == "error: no experiment is called \\x1b[2J\\u202ex\n"
 
 
+def test_a_name_of_any_length_does_not_flood_the_terminal():
+    ending = ending_of("raise NotFoundError('x' * 100_000)")
+    assert len(ending.stderr) < 3_000
+
+
 def test_a_defect_says_its_type_and_how_to_get_the_traceback():
     ending = ending_of("1 / 0")
     assert ending.returncode == 70

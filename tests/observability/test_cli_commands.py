@@ -31,7 +31,13 @@ COMMANDS_THAT_ASK = (
 
 def run(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, env=environment(**settings), capture_output=True, text=True, check=False, timeout=60
+        command,
+        env=environment(**settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -149,9 +155,11 @@ class TestClumsyUse:
             (("cost-report", "--since", "-5m"), "is no time"),
             (("cost-report", "--since", "99999999999999d"), "is no time"),
             (("cost-report", "--since", "1969-12-31"), "is no time"),
+            (("cost-report", "--since", "9000-01-01"), "is no time"),
             (("cost-report", "--since", "5m\x1b[2J"), "\\x1b[2J"),
             (("cost-report", "--run", ""), "a unique beginning"),
             (("cost-report", "--experiment", " "), "it is empty"),
+            (("cost-report", "--experiment", "\udcff"), "not UTF-8"),
             (("cost-report", "everything"), "unexpected extra argument"),
             (("profile-report", "--threshold", "half"), "--threshold"),
             (("profile-report", "--threshold", "nan"), "--threshold"),
@@ -266,6 +274,11 @@ class TestWithADaemon:
         assert "\x1b[" in on_a_terminal(*command)
         assert "\x1b" not in on_a_terminal(*command, NO_COLOR="1")
         assert "\x1b" not in run(*command).stdout
+
+    def test_a_file_or_a_log_has_room_for_every_column(self, recorded):
+        command = (*AGENTS_OBS, "cost-report", "--home", recorded)
+        assert "Cached" in run(*command).stdout
+        assert "Cached" not in run(*command, COLUMNS="60").stdout
 
     def test_piped_output_has_no_blanks_at_line_ends(self, recorded):
         lines = run(*AGENTS_OBS, "cost-report", "--home", recorded).stdout.splitlines()

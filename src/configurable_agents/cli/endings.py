@@ -13,6 +13,9 @@ from configurable_agents.errors import AgentsObsError
 
 DEBUG_VARIABLE = "AGENTS_OBS_DEBUG"
 
+MESSAGE_LENGTH_MAX = 2_000
+"""The rest of a longer message is not shown; whoever gave a name that long knows it."""
+
 EXIT_OK = 0
 EXIT_UNEXPECTED = 70
 """A defect of ours (`EX_SOFTWARE` of sysexits.h)."""
@@ -60,7 +63,7 @@ def exit_code_of(ending: SystemExit) -> int:
 def complain(message: str) -> None:
     """Names in a message come from outside, so nothing in it may drive the terminal."""
     with contextlib.suppress(OSError):  # stderr itself is gone: the exit code still tells
-        sys.stderr.write(f"error: {one_line(message)}\n")
+        sys.stderr.write(f"error: {one_line(message)[:MESSAGE_LENGTH_MAX]}\n")
         sys.stderr.flush()
 
 

@@ -17,6 +17,8 @@ from configurable_agents.client.reports import Scope
 RELATIVE_TIME = re.compile(r"(\d+)\s*([smhdw])", re.IGNORECASE)
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 NS_PER_SECOND = 1_000_000_000
+UNIX_NS_MAX = 2**63 - 1
+"""In the year 2262; the wire and the ledger count in 64 bits."""
 
 VALUE_SHOWN_LENGTH_MAX = 80
 """A wrong value is quoted back up to this many characters."""
@@ -81,6 +83,10 @@ def given(value: str | None, option: str, remedy: str) -> str:
         return ""
     if not value.strip():
         raise typer.BadParameter(f"it is empty; {remedy}", param_hint=f"'{option}'")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise typer.BadParameter("it is not UTF-8", param_hint=f"'{option}'") from error
     return value
 
 
@@ -97,7 +103,7 @@ def parse_since(text: str, now_unix_ns: int) -> int:
     except (ValueError, OverflowError, OSError) as error:
         shown = printable(text[:VALUE_SHOWN_LENGTH_MAX])
         raise typer.BadParameter(
-            f"{shown!r} is no time since 1970; give 90s, 15m, 24h or 7d, or a date such as 2026-11-22"
+            f"{shown!r} is no time from 1970 to 2262; give 90s, 15m, 24h or 7d, or a date such as 2026-11-22"
             " or 2026-11-22T08:00",
             param_hint="'--since'",
         ) from error
@@ -112,8 +118,9 @@ def before(now_unix_ns: int, amount: int, unit: str) -> int:
 
 
 def unix_ns(moment: datetime) -> int:
-    """Exact to the microsecond. Raises `ValueError` for times before 1970."""
+    """Exact to the microsecond. Raises `ValueError` for times before 1970 or after 2262."""
     since_epoch = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    if since_epoch <= timedelta():
+    found = since_epoch // timedelta(microseconds=1) * 1_000
+    if not 0 < found <= UNIX_NS_MAX:
         raise ValueError(moment)
-    return since_epoch // timedelta(microseconds=1) * 1_000
+    return found

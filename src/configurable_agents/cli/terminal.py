@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 NO_COLOR_VARIABLE = "NO_COLOR"
 
+WIDTH_ELSEWHERE_CELLS = 120
+"""For files, logs and pipelines without any terminal: room for every column of the cost report."""
+
 PLAIN_SIGNS = str.maketrans("█▉▊▋▌▍▎▏─▲●µ·–", "########-^*u--")  # noqa: RUF001 - the signs we use
 """Stand-ins of the same width for output that cannot carry our signs."""
 
@@ -44,6 +47,14 @@ def make_console() -> Console:
         markup=False,
         emoji=False,
         legacy_windows=False,
+        width=None if width_is_known() else WIDTH_ELSEWHERE_CELLS,
+    )
+
+
+def width_is_known() -> bool:
+    """Whether COLUMNS or a terminal behind one of the standard streams says how wide lines may be."""
+    return bool(os.environ.get("COLUMNS")) or any(
+        stream is not None and stream.isatty() for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__)
     )
 
 
