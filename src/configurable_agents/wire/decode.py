@@ -20,6 +20,7 @@ from configurable_agents.telemetry import (
     Status,
     Usage,
 )
+from configurable_agents.wire.frames import EVENT_BYTES_MAX
 from configurable_agents.wire.v1 import telemetry_pb2 as pb
 
 _STATUSES = {
@@ -106,7 +107,11 @@ def _decode(message: pb.Event) -> Event | RecordRefusedError:
     return RecordRefusedError("unknown_kind", "an event of a kind this version does not know")
 
 
-def _run_started(message: pb.RunStarted) -> RunStarted:
+def _run_started(message: pb.RunStarted) -> RunStarted | RecordRefusedError:
+    if message.ByteSize() > EVENT_BYTES_MAX:  # no other kind that the door lets in can be as long
+        return RecordRefusedError(
+            "event_too_long", f"a start of {message.ByteSize()} bytes; the limit is {EVENT_BYTES_MAX}"
+        )
     graph = message.graph
     return RunStarted(
         message.run_id,
