@@ -39,23 +39,27 @@ def main() -> int:
             from configurable_agents.obsd.app import serve  # noqa: PLC0415 - slow; the errors above are not
 
             runner.run(_serve(serve, home, announcement, to_file=arguments.ready_fd is not None))
-    except AgentsObsError as error:
-        announcement.failed(error)
-        return error.exit_code
-    except Exception as error:
-        logging.getLogger(__name__).critical("internal error", exc_info=error)
-        announcement.failed(_explained(error))
-        return INTERNAL_ERROR_EXIT_CODE
+    except Exception as error:  # noqa: BLE001 - whatever it is, who started us is told
+        return _failed(error, announcement)
     return 0
 
 
-def _explained(error: BaseException) -> AgentsObsError:
+def _failed(error: Exception, announcement: _Announcement) -> int:
+    first = _first(error)
+    if isinstance(first, AgentsObsError):
+        announcement.failed(first)
+        return first.exit_code
+    logging.getLogger(__name__).critical("internal error", exc_info=error)
+    what = f"{type(first).__name__}: {first}"
+    announcement.failed(AgentsObsError(f"a fault of the daemon: {what}; the log has the details"))
+    return INTERNAL_ERROR_EXIT_CODE
+
+
+def _first(error: BaseException) -> BaseException:
     """The error itself, or the first of a group of them."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, AgentsObsError):
-        return error
-    return AgentsObsError(f"a fault of the daemon: {type(error).__name__}: {error}; the log has the details")
+    return error
 
 
 async def _serve(serve: Any, home: Home, announcement: _Announcement, *, to_file: bool) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -21,7 +22,6 @@ from configurable_agents.obsd import limits
 from configurable_agents.obsd.config import Settings, load_settings
 from configurable_agents.obsd.exporters.supervisor import ExportSupervisor
 from configurable_agents.obsd.intake import Intake
-from configurable_agents.obsd.ledger.records import Batch, Committed
 from configurable_agents.obsd.ledger.writer import SqliteLedger
 from configurable_agents.obsd.lifecycle import RunKeeper
 from configurable_agents.obsd.lock import owning
@@ -29,6 +29,7 @@ from configurable_agents.obsd.pricing import CallPricer
 from configurable_agents.obsd.producers import Producers
 from configurable_agents.obsd.receivers.grpc import TelemetryReceiver
 from configurable_agents.obsd.receivers.spool import SpoolReceiver
+from configurable_agents.obsd.records import Committed
 from configurable_agents.obsd.reports import DaemonGauges, Readers, ReportServicer, add_reports
 from configurable_agents.obsd.runs import LiveRuns
 from configurable_agents.observability.cost_estimator import CostEstimator
@@ -37,6 +38,8 @@ from configurable_agents.wire.v1 import reports_pb2, telemetry_pb2
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 STOP_GRACE_S = 5.0
 """What open RPCs get to finish when the daemon stops."""
@@ -78,11 +81,11 @@ class Daemon:
         self._settings = settings
         self._ledger = ledger
         self._stop = stop
-        self._write = write = WriterThread()
+        self._write = write = WriterThread(stop.fail)
 
         self._live = live = LiveRuns()
         self._producers = producers = Producers()
-        self._intake = intake = Intake(self._commit, self._committed)
+        self._intake = intake = Intake(partial(write, ledger.commit), self._committed)
         self._telemetry = TelemetryReceiver(intake, producers)
         self._spool = SpoolReceiver(
             home.spool,
@@ -124,22 +127,13 @@ class Daemon:
                 await checks.enter_graceful_shutdown()
                 self._telemetry.stop_reading()
                 await server.stop(STOP_GRACE_S)
-                await self._keeper.profile_ended()
+                await self._keeper.finish()
                 await self._exporter.finish()
                 tasks.cancel_scope.cancel()
             self._intake.close()
         self._readers.close()
         self._home.socket.unlink(missing_ok=True)
         _log.info("stopped")
-
-    async def _commit(self, batches: Sequence[Batch]) -> Committed:
-        try:
-            return await self._write(self._ledger.commit, batches)
-        except LedgerFullError:
-            raise
-        except LedgerError as error:
-            self._stop.fail(error)
-            raise
 
     async def _producer_gone(self, producer_id: bytes) -> None:
         await self._keeper.producer_gone(producer_id)
@@ -160,15 +154,25 @@ class Daemon:
 
 
 class WriterThread:
-    """Runs the ledger's methods one after the other, off the event loop. A call is never cancelled."""
+    """Runs the ledger's methods one after the other, off the event loop. A call is never cancelled.
 
-    def __init__(self) -> None:
+    `failed` is told of an error after which the ledger must not be written to again.
+    """
+
+    def __init__(self, failed: Callable[[Exception], None]) -> None:
+        self._failed = failed
         self._limiter = anyio.CapacityLimiter(1)
 
     async def __call__(self, method: Callable[..., T], *arguments: Any) -> T:
         outcome: T
-        with anyio.CancelScope(shield=True):
-            outcome = await anyio.to_thread.run_sync(method, *arguments, limiter=self._limiter)
+        try:
+            with anyio.CancelScope(shield=True):
+                outcome = await anyio.to_thread.run_sync(method, *arguments, limiter=self._limiter)
+        except LedgerFullError:
+            raise
+        except LedgerError as error:
+            self._failed(error)
+            raise
         return outcome
 
 
@@ -180,6 +184,8 @@ class StopSignals:
         self._failure: Exception | None = None
 
     def set(self) -> None:
+        for number in STOP_SIGNALS:  # from now on a further one must not cut the orderly stop short
+            signal.signal(number, signal.SIG_IGN)
         self._event.set()
 
     def fail(self, error: Exception) -> None:
@@ -217,7 +223,8 @@ async def _listen(server: grpc.aio.Server, home: Home) -> None:
     try:
         server.add_insecure_port(home.address)
         await server.start()
-    except RuntimeError as error:
+        home.socket.chmod(0o600)
+    except (RuntimeError, OSError) as error:
         raise DaemonStartError(f"cannot listen on {home.socket}: {error}") from error
 
 
@@ -251,10 +258,11 @@ def _service_names() -> tuple[str, ...]:
 def _stop_signals() -> Iterator[StopSignals]:
     stop = StopSignals()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     try:
         yield stop
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)

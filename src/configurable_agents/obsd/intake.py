@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from configurable_agents.errors import AgentsObsError
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger.records import Acknowledgement, Batch, Committed
+from configurable_agents.obsd.records import Acknowledgement, Batch, Committed
 
 Commit = Callable[[Sequence[Batch]], Awaitable[Committed]]
 

@@ -13,9 +13,8 @@ import anyio
 from configurable_agents.errors import LedgerFullError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger import queries
-from configurable_agents.obsd.ledger.records import UnfinishedRun
-from configurable_agents.obsd.ledger.writer import SqliteLedger
 from configurable_agents.obsd.producers import Producers
+from configurable_agents.obsd.records import Ledger, UnfinishedRun
 from configurable_agents.obsd.reports import Readers
 from configurable_agents.obsd.runs import LiveRuns
 from configurable_agents.telemetry import Status
@@ -45,7 +44,7 @@ class RunKeeper:
 
     def __init__(
         self,
-        ledger: SqliteLedger,
+        ledger: Ledger,
         write: Write,
         readers: Readers,
         live: LiveRuns,

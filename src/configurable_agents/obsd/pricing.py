@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class CallPricer:
-    """Prices calls with the estimator that the library uses too. Implements `ledger.records.Pricer`."""
+    """Prices calls with the estimator that the library uses too. Implements `records.Pricer`."""
 
     def __init__(self, estimator: CostEstimator) -> None:
         self._estimator = estimator
@@ -39,4 +39,7 @@ class CallPricer:
 
     def warm_up(self) -> None:
         """Loads the price table, so that the first call does not wait for it."""
-        self._estimator.rate_card("openai", "gpt-4o", at_unix_ns=time.time_ns())
+        try:
+            self._estimator.rate_card("openai", "gpt-4o", at_unix_ns=time.time_ns())
+        except Exception:  # noqa: BLE001 - it must not take the daemon with it
+            _log.exception("the price table cannot be loaded; calls are kept without a price")

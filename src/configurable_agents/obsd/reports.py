@@ -18,7 +18,7 @@ import grpc
 import grpc.aio
 
 from configurable_agents.client.home import Home
-from configurable_agents.errors import AgentsObsError, InvalidValueError, NotFoundError
+from configurable_agents.errors import AgentsObsError, InvalidValueError, LedgerError, NotFoundError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.ledger.database import open_for_reading
@@ -52,6 +52,8 @@ class Readers:
         try:
             with queries.snapshot(connection):
                 return question(connection)
+        except sqlite3.Error as error:
+            raise LedgerError(f"the ledger cannot answer: {error}; a narrower scope may do") from error
         finally:
             self._idle.append(connection)
 

@@ -214,7 +214,8 @@ class MlflowExporter:
         head = export_queries.read_run(self._connection, NAME, run)
         try:
             foreign_id = self._foreign_id(head)
-            self._write_final(head, foreign_id)
+            with _permanent_errors():
+                self._write_final(head, foreign_id)
         except RefusedError as refusal:
             _log.warning("run %s cannot be finished in MLflow: %s", head.run_id, refusal)
             foreign_id = head.foreign_id
@@ -231,14 +232,21 @@ class MlflowExporter:
                 f"the run had {head.events} events in the end; params show it before that"
             )
         self._log(foreign_id, self._live_totals(head), tags)
-        self._client.log_dict(foreign_id, summary.to_json(), names.ARTIFACT_COST)
-        self._client.log_dict(foreign_id, profile.to_json(), names.ARTIFACT_PROFILE)
+        self._log_artifact(foreign_id, summary.to_json(), names.ARTIFACT_COST)
+        self._log_artifact(foreign_id, profile.to_json(), names.ARTIFACT_PROFILE)
         if not head.attach_id:
             self._client.set_terminated(
                 foreign_id,
                 status=_ENDINGS[head.status],
                 end_time=_milliseconds(head.finished_unix_ns or head.last_event_unix_ns),
             )
+
+    def _log_artifact(self, foreign_id: str, content: dict[str, Any], name: str) -> None:
+        """Artifacts repeat what metrics, params and tags say; a store that takes none holds up nothing."""
+        try:
+            self._client.log_dict(foreign_id, content, name)
+        except OSError as error:
+            _log.warning("%s of MLflow run %s is not written: %s", name, foreign_id, error)
 
     def _log_params(self, foreign_id: str, params: dict[str, str]) -> bool:
         """Writes params that are not there yet. False when some are there with another value."""
@@ -292,6 +300,8 @@ class MlflowExporter:
             if found is not None and found.lifecycle_stage != "active":
                 raise RefusedError(f"the experiment {name!r} is deleted in MLflow")
             known = found.experiment_id if found is not None else self._create_experiment(name)
+            if len(self._experiments) >= RUNS_CACHED_MAX:
+                self._experiments.clear()
             self._experiments[name] = known
         return known
 

@@ -17,11 +17,12 @@ import anyio.abc
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from configurable_agents.client.home import Home
+from configurable_agents.errors import LedgerFullError
 from configurable_agents.obsd.config import Settings
 from configurable_agents.obsd.exporters.protocol import ExportOutcome, ExportRequest
-from configurable_agents.obsd.ledger.writer import SqliteLedger
 from configurable_agents.obsd.lifecycle import Write
 from configurable_agents.obsd.limits import EXPORT_LINE_BYTES_MAX
+from configurable_agents.obsd.records import Ledger
 from configurable_agents.wire.report_records import ExporterStatus
 
 _log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class ExportSupervisor:
     can hold up the intake: all work is in the worker's process, and it is asked with a deadline.
     """
 
-    def __init__(self, home: Home, settings: Settings, ledger: SqliteLedger, write: Write) -> None:
+    def __init__(self, home: Home, settings: Settings, ledger: Ledger, write: Write) -> None:
         self._home = home
         self._tracking_uri = settings.mlflow_tracking_uri or home.mlflow_uri
         self._enabled = settings.mlflow_enabled
@@ -110,10 +111,11 @@ class ExportSupervisor:
             try:
                 async with _worker(self._home, self._tracking_uri) as worker:
                     await self._drive(worker)
-            except WorkerError as error:
+            except (WorkerError, LedgerFullError, OSError) as error:
                 self._note(error)
                 backoff_s = BACKOFF_FIRST_S if self._cursor > before else min(2 * backoff_s, BACKOFF_MAX_S)
-                await self._wait_before_retry(HOPELESS_BACKOFF_S if error.hopeless else backoff_s)
+                hopeless = isinstance(error, WorkerError) and error.hopeless
+                await self._wait_before_retry(HOPELESS_BACKOFF_S if hopeless else backoff_s)
         self._finished.set()
 
     async def finish(self) -> None:
@@ -166,7 +168,7 @@ class ExportSupervisor:
         self._last_success_unix_ns = time.time_ns()
         self._last_error = ""
 
-    def _note(self, error: WorkerError) -> None:
+    def _note(self, error: Exception) -> None:
         if str(error) != self._last_error:
             _log.warning("exporter=%s retrying: %s", NAME, error)
         self._state, self._last_error = "retrying", str(error)
@@ -196,6 +198,8 @@ class _Worker:
             raise WorkerError(f"MLflow did not answer within {deadline_s:g} s") from error
         except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError) as error:
             raise WorkerError("the export worker died") from error
+        except (anyio.DelimiterNotFound, ValueError, TypeError) as error:
+            raise WorkerError("the export worker answered what is no answer") from error
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 
@@ -16,6 +17,10 @@ APPLICATION_ID = 0x41474F42
 _MIGRATIONS: dict[int, str] = {}
 """From version N to N+1: a script of `ledger/`, applied in one transaction."""
 
+CHECKED_BYTES_MAX = 256 * 1024 * 1024
+"""A larger ledger is not looked through at every start, which would take seconds; SQLite still notices
+damage where it reads."""
+
 CACHE_KIB = 16 * 1024
 WAL_CHECKPOINT_PAGES = 4000
 """About 16 MB of log between checkpoints: fewer pages are written twice than with SQLite's 1000."""
@@ -27,18 +32,21 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     Raises `LedgerDamagedError`, `LedgerTooNewError` or `LedgerError`; a ledger that cannot be used is
     left exactly as it was.
     """
-    created = not path.exists()
-    if created:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     try:
+        if path.exists():
+            _check(path)
+        else:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
         try:
-            _prepare(connection, path, created=created)
+            _prepare(connection)
         except BaseException:
             connection.close()
             raise
     except sqlite3.DatabaseError as error:
         raise _explained(error, path) from error
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be made: {error.strerror}") from error
     return connection
 
 
@@ -58,9 +66,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, *, created: bool) -> None:
-    if not created:
-        _check(connection, path)
+def _prepare(connection: sqlite3.Connection) -> None:
     # The settings that make an acknowledgement durable: see `assert_durable`.
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -86,10 +92,21 @@ def assert_durable(connection: sqlite3.Connection) -> None:
         )
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def _check(path: Path) -> None:
+    """Reads only: whatever is wrong with the file, it stays as it is."""
+    with closing(open_for_reading(path)) as connection:
+        _check_whose(connection, path)
+        if path.stat().st_size <= CHECKED_BYTES_MAX:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise LedgerDamagedError(_damaged(path, found.splitlines()[-1]))
+
+
+def _check_whose(connection: sqlite3.Connection, path: Path) -> None:
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0 and application_id == 0:
+    is_empty = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0] == 0
+    if version == 0 and application_id == 0 and is_empty:
         return  # created and never filled: a start that was cut off
     if application_id != APPLICATION_ID:
         raise LedgerError(f"{path} is not a ledger; choose another state folder or move the file away")
@@ -117,7 +134,9 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
 def _explained(error: sqlite3.DatabaseError, path: Path) -> LedgerError:
     code = getattr(error, "sqlite_errorname", "")
     if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return LedgerDamagedError(
-            f"{path} is damaged ({error}); it is left untouched. Move it away to start afresh"
-        )
+        return LedgerDamagedError(_damaged(path, str(error)))
     return LedgerError(f"{path} cannot be opened: {error}")
+
+
+def _damaged(path: Path, what: str) -> str:
+    return f"{path} is damaged ({what}); it is left untouched. Move it away to start afresh"

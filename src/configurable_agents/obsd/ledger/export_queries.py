@@ -16,7 +16,8 @@ RUN_ENDS = (2, 3)
 """`run_events.kind` of finished and interrupted."""
 
 _NEW_EXECUTIONS = """
-SELECT x.seq, x.run, n.name, x.call_index, x.started_unix_ns + x.duration_ns, x.duration_ns
+SELECT x.seq, x.run, n.name, x.call_index,
+    MIN(x.started_unix_ns, 9223372036854775807 - x.duration_ns) + x.duration_ns, x.duration_ns
 FROM node_executions x JOIN names n ON n.id = x.node WHERE x.seq > ? AND x.seq <= ? ORDER BY x.seq
 """
 

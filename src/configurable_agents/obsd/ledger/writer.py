@@ -15,7 +15,7 @@ from typing import Self
 from configurable_agents.errors import LedgerError, LedgerFullError, RecordRefusedError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger.database import open_for_writing
-from configurable_agents.obsd.ledger.records import (
+from configurable_agents.obsd.records import (
     Acknowledgement,
     Batch,
     Committed,

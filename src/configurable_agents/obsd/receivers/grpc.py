@@ -14,9 +14,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from configurable_agents.errors import AgentsObsError, LedgerFullError, WireFormatError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.intake import Intake
-from configurable_agents.obsd.ledger.records import Acknowledgement
 from configurable_agents.obsd.producers import Producers
 from configurable_agents.obsd.receivers.inlet import hand_in
+from configurable_agents.obsd.records import Acknowledgement
 from configurable_agents.wire.decode import decode_batch
 from configurable_agents.wire.v1 import telemetry_pb2 as pb
 

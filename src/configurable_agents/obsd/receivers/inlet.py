@@ -8,7 +8,7 @@ from configurable_agents.errors import RecordRefusedError, WireFormatError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.door import check
 from configurable_agents.obsd.intake import Intake
-from configurable_agents.obsd.ledger.records import Acknowledgement, Batch
+from configurable_agents.obsd.records import Acknowledgement, Batch
 from configurable_agents.wire.decode import DecodedBatch
 
 

@@ -86,11 +86,13 @@ class SpoolReceiver:
         self.spool_bytes = sum(_size_bytes(segment) for segments in found.values() for segment in segments)
         present = {segment.path for segments in found.values() for segment in segments}
         self._positions = {path: at for path, at in self._positions.items() if path in present}
-        known, self._spooling = self._spooling, frozenset(found)
+        self._spooling = frozenset(found)
         self._unreadable &= self._spooling
+        before = self._unconnected
+        self._unconnected = {each for each in found if not self._producers.is_connected(each)}
         for producer_id, segments in found.items():
             if not self._producers.is_connected(producer_id):
-                await self._try_producer(producer_id, segments, is_new=producer_id not in known)
+                await self._try_producer(producer_id, segments, is_new=producer_id not in before)
 
     def is_spooling(self, producer_id: bytes) -> bool:
         """Whether the producer had a spool at the last look."""

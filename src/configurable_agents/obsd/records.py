@@ -1,8 +1,8 @@
-"""What goes into a ledger and what comes back, whatever database keeps it."""
+"""The seams of the daemon: what receivers hand in, what a ledger takes and gives, whoever they are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -65,8 +65,29 @@ class Ledger(Protocol):
     for anything else (the ledger must not be written to again).
     """
 
-    def commit(self, batches: Sequence[Batch]) -> Committed: ...
+    def commit(self, batches: Sequence[Batch]) -> Committed:
+        """Takes in batches of any producers; duplicates are recognised by their position."""
 
-    def store_profile(self, run_id: str, report: ProfileReport, events: int) -> None: ...
+    def next_sequence(self, producer_id: bytes) -> int:
+        """Everything of the producer below it is committed or refused; 0 for one never seen."""
 
-    def mark_interrupted(self, run_ids: Sequence[str]) -> list[str]: ...
+    def unfinished_runs(self) -> list[UnfinishedRun]:
+        """Runs in flight, and runs that are over and still want their profile."""
+
+    def mark_interrupted(self, run_ids: Sequence[str]) -> list[str]:
+        """Ends runs that never said they did. Returns those that were in flight."""
+
+    def store_profile(self, run_id: str, report: ProfileReport, events: int) -> None:
+        """Keeps the profile of a run that is over, made from its first `events` events."""
+
+    def exporter_state(self, exporter: str) -> tuple[int, int, int]:
+        """Its cursor, how many events it has set aside, and its last success in Unix ns."""
+
+    def save_export(
+        self,
+        exporter: str,
+        cursor: int,
+        runs: Iterable[tuple[int, str, int]],
+        set_aside: Iterable[tuple[int, str]],
+    ) -> None:
+        """Remembers what the exporter's other side now has; its cursor never moves back."""
