@@ -248,11 +248,15 @@ def _take_frames(
         try:
             end = frame_end(data, start)
         except WireFormatError as error:
+            if parts:
+                break  # what is whole comes first; the next look begins at the damage
             raise SpoolDamagedError(str(segment.path), offset + at, str(error)) from error
         if end > size:
             break
         frame = data[start:end]
         if verify and zlib.crc32(frame) != _CRC.unpack_from(data, at)[0]:
+            if parts:
+                break
             raise SpoolDamagedError(str(segment.path), offset + at, "an event fails its checksum")
         parts.append(frame)
         at = end

@@ -195,7 +195,6 @@ class SqliteLedger:
                     self._connection.execute(_ADD_TO_COUNTER, ("events_committed", 1))
                     self._connection.execute("DELETE FROM open_nodes WHERE run = ?", changed)
                     ended.append(run_id)
-            self._connection.execute(_ADD_TO_COUNTER, ("events_committed", len(ended)))
         return ended
 
     def next_sequence(self, producer_id: bytes) -> int:
