@@ -15,12 +15,13 @@ import inspect
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextvars import Token
 from dataclasses import dataclass, replace
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast, overload
+from weakref import WeakSet
 
 from configurable_agents.errors import InvalidValueError
 from configurable_agents.runtime.active_node import (
@@ -56,6 +57,7 @@ if TYPE_CHECKING:  # pricing is loaded by the first LLM call, the client by the 
         AssessedCall,
         MultiProviderCostTracker,
     )
+    from configurable_agents.runtime.tracked_stream import TrackedAsyncStream, TrackedStream
 
 __all__ = ["Run", "RunContext", "carry", "current_run", "observe_run"]
 
@@ -80,6 +82,7 @@ ENDINGS = (Status.OK, Status.ERROR, Status.CANCELLED)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Chunk = TypeVar("Chunk")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -212,6 +215,7 @@ class Run:
         self._tracker: MultiProviderCostTracker | None = None
         self._tracker_lock = Lock()
         self._unreadable_calls = 0
+        self._streams: WeakSet[TrackedStream[Any] | TrackedAsyncStream[Any]] = WeakSet()
         self._record(self._started)
         self._tell_recorder("attach")
 
@@ -311,6 +315,81 @@ class Run:
         self._record(call)
         return {**figures, "anomalies": list(call.anomalies), "call_id": call.call_id}
 
+    @overload
+    def track_stream(
+        self,
+        stream: AsyncIterable[Chunk],
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        started_unix_ns: int | None = None,
+        service_tier: str = "",
+        batch: bool = False,
+        attempt: int = 1,
+        call_id: str | None = None,
+    ) -> TrackedAsyncStream[Chunk]: ...
+    @overload
+    def track_stream(
+        self,
+        stream: Iterable[Chunk],
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        started_unix_ns: int | None = None,
+        service_tier: str = "",
+        batch: bool = False,
+        attempt: int = 1,
+        call_id: str | None = None,
+    ) -> TrackedStream[Chunk]: ...
+    def track_stream(
+        self,
+        stream: Any,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        started_unix_ns: int | None = None,
+        service_tier: str = "",
+        batch: bool = False,
+        attempt: int = 1,
+        call_id: str | None = None,
+    ) -> TrackedStream[Any] | TrackedAsyncStream[Any]:
+        """`stream`, to be iterated in its place; the call is recorded once it has ended.
+
+        Chunks pass unchanged, as do other attributes of the stream. The call belongs to the node that runs
+        now and lasts from now (or `started_unix_ns`, taken before the request) to the end of the stream;
+        the time to its first token is the time to the first chunk with output. A stream that is closed,
+        dropped or still open when the run ends is recorded as cancelled, one that raises as failed; what
+        its usage said until then counts, with the anomaly `stream_ended_early`.
+
+        OpenAI's chat streams carry usage only with `stream_options={"include_usage": True}`.
+        """
+        from configurable_agents.runtime.tracked_stream import (  # noqa: PLC0415  loaded by the first stream
+            TrackedAsyncStream,
+            TrackedStream,
+        )
+
+        usable = _Usable()
+        began_ns = usable.number("started_unix_ns", started_unix_ns, maximum=TIME_NS_MAX)
+        place = self._place(usable, None, None)
+        settle = functools.partial(
+            self.track_call,
+            provider,
+            model,
+            started_unix_ns=began_ns or self.scope.unix_ns(),
+            service_tier=service_tier,
+            batch=batch,
+            attempt=attempt,
+            span_id=place.span_id,
+            node_id=place.node_id,
+            call_id=call_id,
+        )
+        kind: Any = TrackedAsyncStream if hasattr(stream, "__aiter__") else TrackedStream
+        tracked: TrackedStream[Any] | TrackedAsyncStream[Any] = kind(
+            stream, settle, self.scope.unix_ns, settle.keywords["started_unix_ns"]
+        )
+        self._streams.add(tracked)
+        return tracked
+
     def record_node(
         self,
         node_id: str,
@@ -384,6 +463,8 @@ class Run:
         scope = self.scope
         if self._finished is not None or not scope.belongs_to_this_process():
             return
+        for stream in list(self._streams):
+            stream.abandon()
         ended_unix_ns = scope.unix_ns()
         self._finished = RunFinished(
             self.run_id,

@@ -45,6 +45,7 @@ _NOT_BY_TABLE = {
     codes.INFERENCE_GEO_US: "inference in the US only has a surcharge the price table does not hold",
 }
 _REMARKS = {
+    codes.STREAM_INCOMPLETE: "the stream ended early; what came after its last usage is not included",
     codes.GROUNDING_UNCOUNTED: "searches for grounding are not included",
     codes.TOTAL_DIFFERS: "the total the response states is not the sum of its parts; the parts are priced",
     codes.INPUT_MISSING: "the response states no input tokens; only its output is priced",

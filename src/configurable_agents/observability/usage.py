@@ -7,16 +7,20 @@ whole is cut to it. Both leave a short code in `UsageReading.anomalies`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
+from configurable_agents.observability.foreign import field_of as _field
+from configurable_agents.observability.foreign import is_object as _is_object
+from configurable_agents.observability.foreign import items_of as _items
+from configurable_agents.observability.foreign import part_of as _part
+from configurable_agents.observability.foreign import view_of as _view
 from configurable_agents.telemetry import NANOS_PER_USD, Usage
 
 COUNT_MAX = 10**12
 """No call has this many tokens; a larger count makes the usage unknown."""
-ITEMS_MAX = 1_000
-"""Entries read of any list in a response (iterations, modalities, output items)."""
 NAME_CHARS_MAX = 256
 """Longer model names and response ids are cut."""
 STATED_COST_USD_MAX = 10**6
@@ -49,6 +53,7 @@ COST_NOT_TRUSTED = "stated_cost_of_unknown_origin"
 COST_INVALID = "stated_cost_invalid"
 MODEL_NAME_TOO_LONG = "model_name_too_long"
 ERROR_RESPONSE = "error_response"
+STREAM_INCOMPLETE = "stream_ended_early"
 UNKNOWN_SHAPE = "unknown_response_shape"
 UNREADABLE = "unreadable_response"
 NO_RESPONSE = "no_response"
@@ -93,6 +98,13 @@ class UsageReading(NamedTuple):
     """Already in `usage`; set with the code `iterations_of_other_model`."""
 
 
+class UsageSource(ABC):
+    """Something that is no response itself and knows what one said, such as the chunks of a stream."""
+
+    @abstractmethod
+    def read_usage(self, *, provider: str = "") -> UsageReading: ...
+
+
 def read_usage(response: object, *, provider: str = "") -> UsageReading:
     """Reads an SDK object, a response as a dict, or a bare usage object of any supported API.
 
@@ -101,6 +113,8 @@ def read_usage(response: object, *, provider: str = "") -> UsageReading:
     """
     notes: list[str] = []
     try:
+        if isinstance(response, UsageSource):
+            return response.read_usage(provider=provider)
         return _read(response, provider, notes)
     except Exception:  # noqa: BLE001 a foreign object's attributes may raise anything
         return UsageReading(anomalies=(*dict.fromkeys(notes), UNREADABLE))
@@ -152,41 +166,7 @@ def _without_usage(envelope: Any, notes: list[str]) -> UsageReading:
     )
 
 
-# --- foreign objects -------------------------------------------------------------------------------
-
-
-def _view(source: Any) -> Any:
-    """Something `_field` reads quickly: pydantic answers a missing attribute ten times slower than a dict."""
-    if isinstance(source, Mapping):
-        return source
-    if hasattr(type(source), "__pydantic_fields__"):
-        extra = source.__pydantic_extra__
-        return {**source.__dict__, **extra} if extra else source.__dict__
-    return source
-
-
-def _field(source: Any, *names: str) -> Any:
-    """The first of the named fields that is there and not `None`."""
-    if isinstance(source, Mapping):
-        for name in names:
-            value = source.get(name)
-            if value is not None:
-                return value
-        return None
-    for name in names:
-        value = getattr(source, name, None)
-        if value is not None:
-            return value
-    return None
-
-
-def _part(source: Any, *names: str) -> Any:
-    return _view(_field(source, *names))
-
-
-def _items(source: Any, *names: str) -> list[Any]:
-    found = _field(source, *names)
-    return [_view(item) for item in found[:ITEMS_MAX]] if isinstance(found, (list, tuple)) else []
+# --- figures and names -----------------------------------------------------------------------------
 
 
 def _count(source: Any, notes: list[str], *names: str) -> int | None:
@@ -213,10 +193,6 @@ def _cut(part: int, whole: int, code: str, notes: list[str]) -> int:
         notes.append(code)
         return whole
     return part
-
-
-def _is_object(value: Any) -> bool:
-    return not isinstance(value, (str, bytes, int, float, bool, list, tuple, set))
 
 
 def _name(value: Any, notes: list[str]) -> str:
