@@ -75,6 +75,11 @@ def events() -> Events:
     return Events()
 
 
+@pytest.fixture
+def node(events: Events) -> Callable[..., NodeFinished]:
+    return events.node
+
+
 @pytest.fixture(scope="session")
 def pricer() -> CallPricer:
     return CallPricer(CostEstimator())

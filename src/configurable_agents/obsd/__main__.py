@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 
-# Before anything slow is imported: a stop during the start is an orderly stop too.
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+# Before anything slow is imported: a stop during the start is an orderly stop too. It is remembered as
+# well, because what is being imported may catch any exception. Module state, as signal handlers are.
+_stop_asked = threading.Event()
+
+
+def _stop_during_start(*_: object) -> None:
+    _stop_asked.set()
+    sys.exit(0)
+
+
+signal.signal(signal.SIGTERM, _stop_during_start)
+signal.signal(signal.SIGINT, _stop_during_start)
 
 import argparse  # noqa: E402
 import asyncio  # noqa: E402
@@ -70,7 +80,7 @@ async def _serve(serve: Any, home: Home, announcement: _Announcement, *, to_file
 
     ensure_private_folder(home.folder)
     _configure_logging(home.log if to_file else None)
-    await serve(home, ready=ready)
+    await serve(home, ready=ready, stop_asked=_stop_asked.is_set)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -51,25 +51,25 @@ _SERVER_OPTIONS = (
 )
 
 
-async def serve(home: Home, *, ready: Callable[[], None]) -> None:
+async def serve(home: Home, *, ready: Callable[[], None], stop_asked: Callable[[], bool]) -> None:
     """Runs the daemon until SIGTERM or SIGINT. `ready` is called when it accepts events.
 
-    Raises `AgentsObsError` when it cannot start, or cannot go on.
+    `stop_asked` says whether such a signal came before there were handlers for it. Raises
+    `AgentsObsError` when it cannot start, or cannot go on.
     """
     ensure_private_folder(home.folder)
     ensure_private_folder(home.socket.parent)
-    with owning(home):
-        await _serve_owned(home, load_settings(home), ready)
+    with owning(home), _stop_signals(stop_asked) as stop:
+        await _serve_owned(home, load_settings(home), ready, stop)
 
 
-async def _serve_owned(home: Home, settings: Settings, ready: Callable[[], None]) -> None:
-    with _stop_signals() as stop:
-        pricer = CallPricer(CostEstimator())
-        with SqliteLedger(home.ledger, pricer) as ledger:
-            daemon = Daemon(home, settings, ledger, stop)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(anyio.to_thread.run_sync, pricer.warm_up)
-                await daemon.run(ready)
+async def _serve_owned(home: Home, settings: Settings, ready: Callable[[], None], stop: StopSignals) -> None:
+    pricer = CallPricer(CostEstimator())
+    with SqliteLedger(home.ledger, pricer) as ledger:
+        daemon = Daemon(home, settings, ledger, stop)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, pricer.warm_up)
+            await daemon.run(ready)
     stop.raise_failure()
 
 
@@ -220,6 +220,8 @@ async def _listen(server: grpc.aio.Server, home: Home) -> None:
     """Binds the socket. A socket file of a daemon that is gone is removed: the lock says it is gone."""
     if home.socket.is_socket():
         home.socket.unlink()
+    if home.socket.exists():
+        raise DaemonStartError(f"{home.socket} is in the way and is no socket; remove it or move it away")
     try:
         server.add_insecure_port(home.address)
         await server.start()
@@ -255,11 +257,13 @@ def _service_names() -> tuple[str, ...]:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[StopSignals]:
+def _stop_signals(stop_asked: Callable[[], bool]) -> Iterator[StopSignals]:
     stop = StopSignals()
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
+    if stop_asked():
+        stop.set()
     try:
         yield stop
     finally:
