@@ -1,105 +1,102 @@
-"""What the spans of one run say about its time. Pure functions; the order of arrival never matters.
+"""Which executions determined when the run ended: its critical path, and how it sums to the wall.
 
-Self time of an execution: its duration less the union of its children's intervals, clipped to it.
+The path is walked from the end of the run to its beginning along the causes of a `Schedule`. What each
+step passes is the time of the execution that was waited for, so the parts sum to the wall exactly.
+Time of the run in which none of the path's executions ran is `between nodes`: the workflow's own code,
+waiting, or an execution nobody waited for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from configurable_agents.runtime.profile_report import NodeProfile, sorted_profiles
+from configurable_agents.runtime.schedule import NONE, RUN, Schedule
+from configurable_agents.runtime.self_time import (
+    Interval,
+    Span,
+    node_profiles,
+    percentile_ns,
+    self_times,
+    union_ns,
+)
+from configurable_agents.telemetry import Graph
 
-Interval = tuple[int, int]
-"""Start and end, in ns of one clock."""
+__all__ = [
+    "CriticalPath",
+    "Interval",
+    "Segment",
+    "Span",
+    "critical_path",
+    "node_profiles",
+    "percentile_ns",
+    "self_times",
+    "union_ns",
+]
 
 
-class Span(NamedTuple):
-    """One finished execution of a node."""
+class Segment(NamedTuple):
+    """A piece of the critical path. Pieces follow each other without gaps or overlaps."""
 
-    span_id: int
-    """Unique in its run."""
-    parent_span_id: int
-    """The enclosing execution; 0 or an unknown id: none."""
-    node_id: str
-    started_unix_ns: int
-    duration_ns: int
-    failed: bool = False
-    """Ended with `error` or `cancelled`."""
+    execution: int
+    """Of the execution in `Schedule.spans`; `RUN` between nodes."""
+    started_ns: int
+    ended_ns: int
+    before: int
+    """The execution that began when the piece ended; `NONE` when it was the end of one."""
 
     @property
-    def ended_unix_ns(self) -> int:
-        return self.started_unix_ns + self.duration_ns
+    def duration_ns(self) -> int:
+        return self.ended_ns - self.started_ns
 
 
-def self_times(spans: Iterable[Span]) -> dict[int, int]:
-    """Self time in ns by span id. Children may be missing, overlap each other or outlive their parent."""
-    known = list(spans)
-    self_ns: dict[int, int] = {}
-    ends: dict[int, int] = {}
-    reached: dict[int, int] = {}  # how far into each span its children are accounted for
-    for span_id, _, _, start, duration, _ in known:
-        self_ns[span_id] = duration
-        ends[span_id] = start + duration
-        reached[span_id] = start
-    known.sort(key=attrgetter("started_unix_ns"))  # so each child only adds what lies behind `reached`
-    for span_id, parent_span_id, _, start, duration, _ in known:
-        if parent_span_id in ends and parent_span_id != span_id:
-            covered_from = max(start, reached[parent_span_id])
-            covered_to = min(start + duration, ends[parent_span_id])
-            if covered_to > covered_from:
-                self_ns[parent_span_id] -= covered_to - covered_from
-                reached[parent_span_id] = covered_to
-    return self_ns
+@dataclass(frozen=True, slots=True)
+class CriticalPath:
+    segments: tuple[Segment, ...]
+    """In the order of time; none is empty."""
+    wall_ns: int
+    between_ns: int
+    """Time of the run on which no execution of the path ran."""
+    by_node_ns: dict[str, int] = field(default_factory=dict)
+    """Nodes with time on the path, most first, ties by name. With `between_ns` they sum to `wall_ns`."""
 
 
-def node_profiles(spans: Iterable[Span]) -> tuple[NodeProfile, ...]:
-    """The profile of each node, with an exact p95 (nearest rank). Highest total first."""
-    known = list(spans)
-    own_ns = self_times(known)
-    durations: dict[str, list[int]] = {}
-    self_ns: dict[str, int] = {}
-    errors: dict[str, int] = {}
-    for span_id, _, node_id, _, duration, failed in known:
-        if node_id not in durations:
-            durations[node_id] = []
-            self_ns[node_id] = errors[node_id] = 0
-        durations[node_id].append(duration)
-        self_ns[node_id] += own_ns[span_id]
-        errors[node_id] += failed
-    return sorted_profiles(
-        [
-            NodeProfile(
-                node_id=node_id,
-                calls=len(values),
-                total_ns=sum(values),
-                self_ns=self_ns[node_id],
-                max_ns=max(values),
-                errors=errors[node_id],
-                p95_ns=percentile_ns(values, 95),
-            )
-            for node_id, values in durations.items()
-        ]
-    )
+def critical_path(schedule: Schedule) -> CriticalPath:
+    """Time: O(n)."""
+    segments = tuple(reversed(list(_walk(schedule))))
+    by_node: dict[str, int] = {}
+    between_ns = 0
+    for segment in segments:
+        node = schedule.node_of(segment.execution)
+        if node is None:
+            between_ns += segment.duration_ns
+        else:
+            by_node[node] = by_node.get(node, 0) + segment.duration_ns
+    ordered = sorted(by_node.items(), key=lambda item: (-item[1], item[0]))
+    return CriticalPath(segments, schedule.wall_ns, between_ns, dict(ordered))
 
 
-def union_ns(intervals: Iterable[Interval]) -> int:
-    """Length of the union. An interval that ends before it starts counts as empty."""
-    covered_ns = 0
-    reached: int | None = None
-    for start, end in sorted(intervals):
-        if reached is None or start > reached:
-            covered_ns += max(0, end - start)
-            reached = max(start, end)
-        elif end > reached:
-            covered_ns += end - reached
-            reached = end
-    return covered_ns
+def critical_path_of(
+    spans: Iterable[Span], started_ns: int, ended_ns: int, graph: Graph | None = None
+) -> CriticalPath:
+    """The same from spans in any order."""
+    return critical_path(Schedule(spans, started_ns, ended_ns, graph))
 
 
-def percentile_ns(values: Sequence[int], percent: int) -> int:
-    """The smallest of `values` that at least `percent` of them do not exceed (nearest rank)."""
-    ordered = sorted(values)
-    rank = -(-len(ordered) * percent // 100)
-    return ordered[max(rank, 1) - 1]
+def _walk(schedule: Schedule) -> Iterable[Segment]:
+    """From the end backwards. Each step goes to an earlier event, so it comes to an end."""
+    at_ns, last = schedule.ended_ns, schedule.last
+    owner, follower = RUN, NONE
+    while True:
+        since_ns = schedule.start_of(owner) if last == NONE else schedule.ends[last]
+        if at_ns > since_ns:
+            yield Segment(owner, since_ns, at_ns, follower)
+        at_ns = since_ns
+        if last != NONE:  # into the execution that was waited for
+            owner, follower, last = last, NONE, schedule.causes_of_end[last]
+        elif owner == RUN:
+            return
+        else:  # out of this one, to what its beginning waited for
+            follower, last = owner, schedule.causes_of_start[owner]
+            owner = schedule.launchers[owner]

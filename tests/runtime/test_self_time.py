@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configurable_agents.runtime.critical_path import (
+from configurable_agents.runtime.self_time import (
     Span,
     node_profiles,
     percentile_ns,

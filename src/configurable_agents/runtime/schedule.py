@@ -1,0 +1,231 @@
+"""The spans of one run as events in a fixed order, each with what it waited for.
+
+This is the one reading of a run on which critical path, slack and what-if are built, so that they agree.
+What is known of a run is when its executions began and ended, and perhaps its declared graph. From it
+every instant gets a cause, as in the critical-path analysis of distributed traces (Zhang et al., "CRISP:
+Critical Path Analysis of Large-Scale Microservice Architectures", USENIX ATC 2022), which walks such
+causes backwards:
+
+- an execution begins because the one that ended last before it, in the same enclosing execution, ended
+  (with a declared graph: the last of those its edges name), or else because the enclosing one began;
+- an execution ends because the last execution inside it ended, or else because it began;
+- whatever time lies between a cause and its effect is the enclosing execution's own: its `lag`.
+
+Executions that only overlap do not wait for each other. Spans are clipped to the run. An execution that
+outlives its parent is one that the next enclosing execution long enough waits for; one that begins
+outside its parent (clocks differ) belongs to the next enclosing execution that was running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import NamedTuple
+
+from configurable_agents.runtime.self_time import Span
+from configurable_agents.telemetry import Graph
+
+RUN = -1
+"""Stands for the run itself where an execution is named by its index."""
+
+NONE = -2
+"""No execution: the cause is that the enclosing one began."""
+
+UNDECLARED = ""
+"""The bucket of executions whose node the declared graph does not know."""
+
+ANCESTORS_LOOKED_AT_MAX = 64
+"""How many enclosing executions are tried for one that fits; beyond it the run takes their place."""
+
+
+class Event(NamedTuple):
+    """The beginning or the end of an execution; one without duration has both at once."""
+
+    execution: int
+    begins: bool
+    ends: bool
+
+
+class Schedule:
+    """The run from `started_ns` to `ended_ns`. Immutable once made; safe to share.
+
+    Lists are by the index of a span in `spans`, which are in the order of their beginning.
+    Memory and time: O(n log n).
+    """
+
+    def __init__(
+        self, spans: Iterable[Span], started_ns: int, ended_ns: int, graph: Graph | None = None
+    ) -> None:
+        self.started_ns = started_ns
+        self.ended_ns = max(started_ns, ended_ns)
+        self.spans = sorted(spans, key=_by_start)
+        self.starts = [self._clipped(span.started_unix_ns) for span in self.spans]
+        self.ends = [self._clipped(span.ended_unix_ns) for span in self.spans]
+        self.waits_for = declared_dependencies(graph)
+        """The nodes each declared node waits for; empty without a graph."""
+        parents = known_parents(self.spans)
+        depths = depths_of(parents)
+        self.launchers = [self._launcher(index, parents) for index in range(len(self.spans))]
+        """The execution (or `RUN`) that was running around each one's beginning."""
+        self.joiners = [self._joiner(index, parents) for index in range(len(self.spans))]
+        """The execution (or `RUN`) that each one's end lies within."""
+        self.events = self._ordered_events(depths)
+        self.causes_of_start: list[int] = [NONE] * len(self.spans)
+        """The execution whose end each one waited for, or `NONE`."""
+        self.causes_of_end: list[int] = [NONE] * len(self.spans)
+        """The last execution inside each one, or `NONE`."""
+        self.start_lags: list[int] = [0] * len(self.spans)
+        self.end_lags: list[int] = [0] * len(self.spans)
+        self.last = NONE
+        """The execution that ended last in the run, or `NONE`."""
+        self._find_causes()
+
+    @property
+    def wall_ns(self) -> int:
+        return self.ended_ns - self.started_ns
+
+    @property
+    def end_lag(self) -> int:
+        """From the end of the last execution to the end of the run."""
+        return self.ended_ns - (self.started_ns if self.last == NONE else self.ends[self.last])
+
+    def node_of(self, index: int) -> str | None:
+        """The node an execution is of; `None` for the run."""
+        return None if index == RUN else self.spans[index].node_id
+
+    def buckets_of(self, index: int) -> Sequence[str] | None:
+        """What a beginning waits for, by node; `None`: for everything that ended before it."""
+        return self.waits_for.get(self.spans[index].node_id) if self.waits_for else None
+
+    def bucket_of(self, index: int) -> str:
+        node_id = self.spans[index].node_id
+        return node_id if node_id in self.waits_for else UNDECLARED
+
+    def start_of(self, owner: int) -> int:
+        return self.started_ns if owner == RUN else self.starts[owner]
+
+    def _clipped(self, at_ns: int) -> int:
+        return min(max(at_ns, self.started_ns), self.ended_ns)
+
+    def _launcher(self, index: int, parents: Sequence[int]) -> int:
+        start = self.starts[index]
+        owner = parents[index]
+        for _ in range(ANCESTORS_LOOKED_AT_MAX):
+            if owner == RUN or self.starts[owner] <= start <= self.ends[owner]:
+                return owner
+            owner = parents[owner]
+        return RUN
+
+    def _joiner(self, index: int, parents: Sequence[int]) -> int:
+        end = self.ends[index]
+        owner = self.launchers[index]
+        for _ in range(ANCESTORS_LOOKED_AT_MAX):
+            if owner == RUN or (self.ends[owner] >= end and self.starts[owner] <= self.starts[index]):
+                return owner
+            owner = parents[owner]
+        return RUN
+
+    def _ordered_events(self, depths: Sequence[int]) -> list[Event]:
+        """By time. At one instant: ends, innermost first, of those the longest last, which makes it the
+        cause; then beginnings, outermost first, of those the executions without duration first, so that
+        what follows them may wait for them."""
+        keyed: list[tuple[int, int, int, int, int]] = []
+        for index, (start, end) in enumerate(zip(self.starts, self.ends, strict=True)):
+            if end > start:
+                keyed.append((end, 0, -depths[index], 0, -index))
+                keyed.append((start, 1, depths[index], 1, index))
+            else:
+                keyed.append((start, 1, depths[index], 0, index))
+        keyed.sort()
+        return [
+            Event(abs(index), begins=kind == 1, ends=kind == 0 or lasting == 0)
+            for _, kind, _, lasting, index in keyed
+        ]
+
+    def _find_causes(self) -> None:
+        latest: dict[int, int] = {}
+        latest_of_node: dict[tuple[int, str], int] = {}
+        for index, begins, ends in self.events:
+            if begins:
+                owner = self.launchers[index]
+                cause = self._latest_before(index, owner, latest, latest_of_node)
+                since = self.start_of(owner) if cause == NONE else self.ends[cause]
+                self.causes_of_start[index] = cause
+                self.start_lags[index] = self.starts[index] - since
+            if ends:
+                cause = latest.get(index, NONE)
+                since = self.starts[index] if cause == NONE else self.ends[cause]
+                self.causes_of_end[index] = cause
+                self.end_lags[index] = self.ends[index] - since
+                owner = self.joiners[index]
+                latest[owner] = index
+                if self.waits_for:
+                    latest_of_node[owner, self.bucket_of(index)] = index
+        self.last = latest.get(RUN, NONE)
+
+    def _latest_before(
+        self,
+        index: int,
+        owner: int,
+        latest: Mapping[int, int],
+        latest_of_node: Mapping[tuple[int, str], int],
+    ) -> int:
+        buckets = self.buckets_of(index)
+        if buckets is None:
+            return latest.get(owner, NONE)
+        found = [latest_of_node[owner, bucket] for bucket in buckets if (owner, bucket) in latest_of_node]
+        return max(found, key=lambda each: (self.ends[each], -each), default=NONE)
+
+
+def declared_dependencies(graph: Graph | None) -> dict[str, tuple[str, ...]]:
+    """For each declared node: the sources of its edges, itself (loops, retries), and whatever is undeclared.
+
+    Empty without a graph or without edges: then nothing is known, and time alone decides.
+    """
+    if graph is None or not graph.edges:
+        return {}
+    sources: dict[str, dict[str, None]] = {node: {} for node in graph.nodes}
+    for source, target in graph.edges:
+        sources.setdefault(source, {})
+        sources.setdefault(target, {})[source] = None
+    return {node: (*dict.fromkeys((*found, node)), UNDECLARED) for node, found in sources.items()}
+
+
+def known_parents(spans: Sequence[Span]) -> list[int]:
+    """The index of each span's parent, or `RUN`. Parents in a circle are no parents."""
+    index_of = {span.span_id: index for index, span in enumerate(spans)}
+    parents = [index_of.get(span.parent_span_id, RUN) for span in spans]
+    settled = [False] * len(spans)
+    for first in range(len(spans)):
+        path: list[int] = []
+        index = first
+        walked: set[int] = set()
+        while index != RUN and not settled[index] and index not in walked:
+            walked.add(index)
+            path.append(index)
+            index = parents[index]
+        if index in walked:
+            for each in path[path.index(index) :]:
+                parents[each] = RUN
+        for each in path:
+            settled[each] = True
+    return parents
+
+
+def depths_of(parents: Sequence[int]) -> list[int]:
+    """How many executions enclose each one."""
+    depths = [-1] * len(parents)
+    for first in range(len(parents)):
+        path: list[int] = []
+        index = first
+        while index != RUN and depths[index] < 0:
+            path.append(index)
+            index = parents[index]
+        depth = -1 if index == RUN else depths[index]
+        for each in reversed(path):
+            depth += 1
+            depths[each] = depth
+    return depths
+
+
+_by_start = attrgetter("started_unix_ns", "duration_ns", "span_id", "parent_span_id", "node_id")
