@@ -72,7 +72,7 @@ def complaint(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, line
 
 
-# -- starting ----------------------------------------------------------------------------------------------
+# -- starting ---------------------------------------------------------------------------------------
 
 
 def test_it_says_where_it_listens_and_stops_with_code_0(home: Home, run_daemon: RunDaemon) -> None:
@@ -215,7 +215,7 @@ def test_why_it_cannot_start_reaches_who_started_it(home: Home) -> None:
     assert find_daemon(home) is None
 
 
-# -- stopping ----------------------------------------------------------------------------------------------
+# -- stopping ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -290,7 +290,7 @@ def test_an_impatient_second_signal_does_not_cut_the_stop_short(home: Home, run_
     assert process.wait(10) == 0
 
 
-# -- health and reflection -----------------------------------------------------------------------------------
+# -- health and reflection --------------------------------------------------------------------------
 
 
 def health(home: Home, service: str = "") -> Any:

@@ -1,0 +1,188 @@
+"""The intake: one commit at a time for everyone, bounded in bytes, in order, and never cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import pytest
+
+from configurable_agents.errors import LedgerFullError
+from configurable_agents.obsd import limits
+from configurable_agents.obsd.app import WriterThread
+from configurable_agents.obsd.intake import Intake
+from configurable_agents.obsd.records import Acknowledgement, Batch, Committed
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Ledger:
+    """A ledger whose commits end when they are told to: time is what is replaced here."""
+
+    def __init__(self) -> None:
+        self.commits: list[list[int]] = []
+        self.begun = asyncio.Semaphore(0)
+        self.may_end = asyncio.Semaphore(0)
+        self.told: list[Committed] = []
+        self.failure: Exception | None = None
+
+    async def commit(self, batches: Sequence[Batch]) -> Committed:
+        self.commits.append([batch.first_sequence for batch in batches])
+        self.begun.release()
+        await self.may_end.acquire()
+        if self.failure is not None:
+            raise self.failure
+        return Committed([Acknowledgement(batch.first_sequence + 1) for batch in batches])
+
+
+def batch(number: int, *, events: int = 1) -> Batch:
+    return Batch(bytes(16), number, [None] * events)  # type: ignore[list-item]
+
+
+async def test_what_arrives_during_a_commit_is_committed_together_in_order() -> None:
+    ledger = Ledger()
+    intake = Intake(ledger.commit, ledger.told.append)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(intake.run)
+        outcomes = [await intake.put(batch(0), size_bytes=10)]
+        await ledger.begun.acquire()
+        outcomes += [await intake.put(batch(number), size_bytes=10) for number in range(1, 5)]
+        assert intake.events_pending == 5
+        assert not any(outcome.done() for outcome in outcomes)
+        ledger.may_end.release()
+        assert (await outcomes[0]).next_sequence == 1
+        ledger.may_end.release()
+        assert [(await outcome).next_sequence for outcome in outcomes] == [1, 2, 3, 4, 5]
+        intake.close()
+    assert ledger.commits == [[0], [1, 2, 3, 4]]
+    assert intake.events_pending == 0
+
+
+async def test_nobody_is_told_before_the_commit_and_the_daemon_before_the_sender() -> None:
+    ledger = Ledger()
+    order: list[str] = []
+    intake = Intake(ledger.commit, lambda _: order.append("daemon"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(intake.run)
+        outcome = await intake.put(batch(0), size_bytes=10)
+        outcome.add_done_callback(lambda _: order.append("sender"))
+        await ledger.begun.acquire()
+        assert order == []
+        ledger.may_end.release()
+        await outcome
+        intake.close()
+    assert order == ["daemon", "sender"]
+
+
+async def test_a_commit_has_a_bound_in_events() -> None:
+    ledger = Ledger()
+    intake = Intake(ledger.commit, ledger.told.append)
+    outcomes = [await intake.put(batch(number, events=2000), size_bytes=1) for number in range(15)]
+    for _ in range(2):
+        ledger.may_end.release()
+    intake.close()
+    await intake.run()
+    assert [len(commit) for commit in ledger.commits] == [limits.COMMIT_EVENTS_MAX // 2000, 5]
+    assert all(outcome.done() for outcome in outcomes)
+
+
+async def test_at_the_bound_in_bytes_a_sender_waits_until_there_is_room() -> None:
+    ledger = Ledger()
+    intake = Intake(ledger.commit, ledger.told.append)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(intake.run)
+        await intake.put(batch(0), size_bytes=limits.PENDING_BYTES_MAX)
+        await ledger.begun.acquire()
+        waiting = asyncio.ensure_future(intake.put(batch(1), size_bytes=1))
+        await anyio.wait_all_tasks_blocked()
+        assert not waiting.done()
+        ledger.may_end.release()
+        outcome = await waiting
+        ledger.may_end.release()
+        await outcome
+        intake.close()
+
+
+async def test_a_sender_that_leaves_while_it_waits_for_room_leaves_no_trace() -> None:
+    ledger = Ledger()
+    intake = Intake(ledger.commit, ledger.told.append)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(intake.run)
+        await intake.put(batch(0), size_bytes=limits.PENDING_BYTES_MAX)
+        waiting = asyncio.ensure_future(intake.put(batch(1), size_bytes=1))
+        await anyio.wait_all_tasks_blocked()
+        waiting.cancel()
+        with suppress(asyncio.CancelledError):
+            await waiting
+        ledger.may_end.release()
+        intake.close()
+    assert ledger.commits == [[0]]
+    assert intake._pending_bytes == 0
+
+
+async def test_a_failed_commit_reaches_every_sender_and_the_next_goes_on() -> None:
+    ledger = Ledger()
+    ledger.failure = LedgerFullError("full")
+    intake = Intake(ledger.commit, ledger.told.append)
+    outcomes = [
+        await intake.put(batch(number), size_bytes=limits.PENDING_BYTES_MAX // 4) for number in range(3)
+    ]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(intake.run)
+        ledger.may_end.release()
+        for outcome in outcomes:
+            with pytest.raises(LedgerFullError):
+                await outcome
+        ledger.failure = None
+        ledger.may_end.release()
+        await (await intake.put(batch(9), size_bytes=1))
+        intake.close()
+    assert ledger.told != []
+    assert intake._pending_bytes == 0
+
+
+async def test_closing_commits_what_still_waits() -> None:
+    ledger = Ledger()
+    intake = Intake(ledger.commit, ledger.told.append)
+    outcome = await intake.put(batch(0), size_bytes=1)
+    intake.close()
+    ledger.may_end.release()
+    await intake.run()
+    assert outcome.result().next_sequence == 1
+
+
+async def test_a_sender_that_is_gone_disturbs_no_commit() -> None:
+    ledger = Ledger()
+    intake = Intake(ledger.commit, ledger.told.append)
+    gone, stays = [await intake.put(batch(number), size_bytes=1) for number in range(2)]
+    gone.cancel()
+    intake.close()
+    ledger.may_end.release()
+    await intake.run()
+    assert stays.result().next_sequence == 2
+
+
+async def test_a_commit_is_never_cancelled(book: Any, events: Any) -> None:
+    """Whoever asked for it may be cancelled at any moment; the ledger has all or nothing, and is not busy."""
+    write = WriterThread(lambda error: pytest.fail(str(error)))
+    finished = []
+
+    async def commit() -> None:
+        finished.append(
+            await write(book.commit, [events.node(f"n{index}", index + 1) for index in range(5000)])
+        )
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(commit)
+        await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert book.rows("SELECT COUNT(*) FROM node_executions") in ([(5000,)], [(0,)])
+    assert len(finished) == book.rows("SELECT COUNT(*) FROM node_executions")[0][0] // 5000
