@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from configurable_agents.errors import RecordRefusedError
@@ -40,11 +41,47 @@ def check(event: Event) -> RecordRefusedError | None:
 
 
 def _check_node_finished(event: NodeFinished) -> None:
+    if _is_ordinary(event):
+        return
     _span(event)
     _time(event.started_unix_ns)
     _duration(event.duration_ns)
     _ending(event.status)
     _optional_name("error_type", event.error_type)
+
+
+def _is_ordinary(event: NodeFinished) -> bool:
+    """All checks at once, without saying which one fails: most events pass, and fast."""
+    run_id, span_id, parent_span_id, node_id, attempt, started_unix_ns, duration_ns, status, error = event
+    return (
+        _is_run_id(run_id)
+        and _is_name(node_id)
+        and 0 < span_id <= limits.UINT64_MAX
+        and parent_span_id != span_id
+        and 0 < started_unix_ns <= limits.INT64_MAX
+        and 0 <= duration_ns <= limits.DURATION_NS_MAX
+        and status is Status.OK
+        and 0 <= attempt <= limits.ATTEMPT_MAX
+        and not error
+    )
+
+
+@lru_cache(maxsize=limits.NAMES_CHECKED_MAX)
+def _is_run_id(run_id: str) -> bool:
+    return _passes(_run_id, run_id)
+
+
+@lru_cache(maxsize=limits.NAMES_CHECKED_MAX)
+def _is_name(name: str) -> bool:
+    return _passes(_name, "node_id", name)
+
+
+def _passes(rule: Callable[..., None], *values: str) -> bool:
+    try:
+        rule(*values)
+    except RecordRefusedError:
+        return False
+    return True
 
 
 def _check_node_started(event: NodeStarted) -> None:

@@ -60,6 +60,9 @@ PENDING_CHILDREN_MAX = 100_000
 """Intervals of finished children kept per live run until their parent finishes. Beyond it they are
 let go, the run's live self times are too high, and its final ones, made from the ledger, are exact."""
 
+NAMES_CHECKED_MAX = 16_384
+"""Names whose check is remembered at the door. The one not met longest is forgotten."""
+
 NAMES_CACHED_MAX = 100_000
 """Interned names kept in memory. At the bound the cache is emptied; the ledger has them."""
 

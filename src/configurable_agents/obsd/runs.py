@@ -28,23 +28,29 @@ class LiveRun:
         self._children_count = 0
 
     def record(self, execution: NodeFinished) -> None:
-        started_ns, duration_ns = execution.started_unix_ns, execution.duration_ns
+        _, span_id, parent_span_id, node_id, _, started_ns, duration_ns, status, _ = execution
+        if parent_span_id:
+            self._keep(parent_span_id, (started_ns, started_ns + duration_ns))
+        children = self._children.pop(span_id, None) if self._children else None
+        self_ns = duration_ns if children is None else self._self_ns(started_ns, duration_ns, children)
+        self.analyzer.record_ns(node_id, duration_ns, self_ns, status is not Status.OK)
+
+    def _self_ns(self, started_ns: int, duration_ns: int, children: list[Interval]) -> int:
+        self._children_count -= len(children)
         ended_ns = started_ns + duration_ns
-        if execution.parent_span_id:
-            self._keep(execution.parent_span_id, (started_ns, ended_ns))
-        self_ns = duration_ns
-        children = self._children.pop(execution.span_id, None) if self._children else None
-        if children is not None:
-            self._children_count -= len(children)
-            clipped = [(max(start, started_ns), min(end, ended_ns)) for start, end in children]
-            self_ns -= union_ns(clipped)
-        self.analyzer.record_ns(execution.node_id, duration_ns, self_ns, execution.status is not Status.OK)
+        return duration_ns - union_ns(
+            [(max(start, started_ns), min(end, ended_ns)) for start, end in children]
+        )
 
     def _keep(self, parent_span_id: int, interval: Interval) -> None:
         if self._children_count >= limits.PENDING_CHILDREN_MAX:
             self._children.clear()
             self._children_count = 0
-        self._children.setdefault(parent_span_id, []).append(interval)
+        siblings = self._children.get(parent_span_id)
+        if siblings is None:
+            self._children[parent_span_id] = [interval]
+        else:
+            siblings.append(interval)
         self._children_count += 1
 
 
@@ -67,6 +73,9 @@ class LiveRuns:
         """Notes what was committed."""
         run_id, run = "", None
         for event in events:
+            if type(event) is NodeFinished and run is not None and event.run_id == run_id:
+                run.record(event)
+                continue
             is_new = type(event) is RunStarted
             if is_new and event.run_id in self._over:  # a child of it told of it first, and was its end
                 del self._over[event.run_id]

@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -274,8 +274,8 @@ class SqliteLedger:
             self._seq = int(self._connection.execute(_LAST_SEQ).fetchone()[0])
         return self._seq
 
-    def rewind(self, seq: int) -> None:
-        """Numbers after `seq` were not used after all."""
+    def advance(self, seq: int) -> None:
+        """Numbers up to `seq` are used by the transaction at hand."""
         self._seq = seq
 
     def next_seq(self) -> int:
@@ -303,16 +303,18 @@ class SqliteLedger:
             ).fetchone()
         return int(row[0])
 
-    def next_call_index(self, run: int, node: int) -> int:
-        key = (run, node)
-        count = self._call_counts.get(key)
+    def call_count(self, run: int, node: int) -> int:
+        """How often the node has finished in the run, before the transaction at hand."""
+        count = self._call_counts.get((run, node))
         if count is None:
             row = self._connection.execute(
-                "SELECT calls FROM node_totals WHERE run = ? AND node = ?", key
+                "SELECT calls FROM node_totals WHERE run = ? AND node = ?", (run, node)
             ).fetchone()
             count = 0 if row is None else int(row[0])
-        self._call_counts[key] = count + 1
-        return count + 1
+        return count
+
+    def note_call_count(self, run: int, node: int, count: int) -> None:
+        self._call_counts[run, node] = count
 
     def price(self, call: LlmCall) -> Price:
         return self._pricer(call)
@@ -400,11 +402,31 @@ class _Transaction:
             self._ledger.connection.execute("ROLLBACK")
 
 
-@dataclass(slots=True)
 class _RunDelta:
-    events: int = 0
-    node_executions: int = 0
-    last_event_unix_ns: int = 0
+    """What a transaction adds to a run."""
+
+    __slots__ = ("events", "last_event_unix_ns", "node_executions", "run")
+
+    def __init__(self, run: int) -> None:
+        self.run = run
+        self.events = 0
+        self.node_executions = 0
+        self.last_event_unix_ns = 0
+
+
+class _NodeDelta:
+    """What a transaction adds to a node of a run."""
+
+    __slots__ = ("calls", "calls_before", "errors", "max_ns", "node", "run", "total_ns")
+
+    def __init__(self, run: _RunDelta, node: int, calls_before: int) -> None:
+        self.run = run
+        self.node = node
+        self.calls_before = calls_before
+        self.calls = 0
+        self.errors = 0
+        self.total_ns = 0
+        self.max_ns = 0
 
 
 class _Change:
@@ -414,7 +436,7 @@ class _Change:
         self.outcome = Committed()
         self._ledger = ledger
         self._received_unix_ns = time.time_ns()
-        self._seq_before = ledger.seq
+        self._seq = self._seq_before = ledger.seq
         self._producers: dict[bytes, list[int]] = {}
         """Row, next sequence, missing events."""
         self._producer = 0
@@ -422,8 +444,8 @@ class _Change:
         self._calls: list[tuple[object, ...]] = []
         self._run_events: list[tuple[int, int, int]] = []
         self._opened: list[tuple[int, ...]] = []
-        self._closed: list[tuple[int, int]] = []
-        self._node_totals: dict[tuple[int, int], list[int]] = {}
+        self._nodes: dict[tuple[str, str], _NodeDelta] = {}
+        """By run id and node id: one look-up finds all that an execution adds to."""
         self._call_totals: dict[tuple[int, int, int, int], CallTotals] = {}
         self._runs: dict[int, _RunDelta] = {}
         self._counters: dict[str, int] = {}
@@ -450,30 +472,30 @@ class _Change:
         for sequence, event in enumerate(batch.events[:skip], batch.first_sequence):
             if isinstance(event, RecordRefusedError):  # counted before; its sender may not have heard
                 yield Refusal(sequence, event.reason)
+        taken = self.outcome.events
         for sequence, event in enumerate(batch.events[skip:], batch.first_sequence + skip):
-            refusal = event if isinstance(event, RecordRefusedError) else self._try_event(event)
-            if refusal is not None:
-                self._count(f"refused:{refusal.reason}", 1)
-                yield Refusal(sequence, refusal.reason)
+            seq = self._seq
+            try:
+                if type(event) is NodeFinished:
+                    self._node_finished(event)
+                    taken.append(event)
+                    continue
+                if not isinstance(event, RecordRefusedError):
+                    self._take_other(event)
+                    taken.append(event)
+                    continue
+                refusal = event
+            except sqlite3.Error:
+                raise
+            except Exception:  # noqa: BLE001 - it must not take all others, and every restart, with it
+                _log.exception("an event could not be taken in: %r", event)
+                self._seq = seq
+                refusal = RecordRefusedError("internal_error", "a fault of the daemon; its log has more")
+            self._count(f"refused:{refusal.reason}", 1)
+            yield Refusal(sequence, refusal.reason)
 
-    def _try_event(self, event: Event) -> RecordRefusedError | None:
-        """One event that we fail on must not take all others, and every restart, with it."""
-        seq = self._ledger.seq
-        try:
-            self._take_event(event)
-        except sqlite3.Error:
-            raise
-        except Exception:  # noqa: BLE001 - whatever it is, it is this event's
-            _log.exception("an event could not be taken in: %s of run %s", type(event).__name__, event.run_id)
-            self._ledger.rewind(seq)
-            return RecordRefusedError("internal_error", "a fault of the daemon; its log has the details")
-        self.outcome.events.append(event)
-        return None
-
-    def _take_event(self, event: Event) -> None:
-        if type(event) is NodeFinished:
-            self._node_finished(event)
-        elif type(event) is LlmCall:
+    def _take_other(self, event: Event) -> None:
+        if type(event) is LlmCall:
             self._llm_call(event)
         elif type(event) is NodeStarted:
             self._node_started(event)
@@ -483,38 +505,43 @@ class _Change:
             self._run_finished(event)
 
     def _node_finished(self, event: NodeFinished) -> None:
-        ledger = self._ledger
-        run = self._run(event.run_id, event.started_unix_ns)
-        node = ledger.name_id(event.node_id)
-        duration_ns = event.duration_ns
-        failed = event.status is not Status.OK
-        span_id = _signed(event.span_id)
+        run_id, span_id, parent_span_id, node_id, attempt, started_unix_ns, duration_ns, status, error = event
+        delta = self._nodes.get((run_id, node_id)) or self._node(run_id, node_id, started_unix_ns)
+        run = delta.run
+        error_id = self._ledger.name_id(error) if error else None
+        delta.calls += 1
+        delta.total_ns += duration_ns
+        if duration_ns > delta.max_ns:  # noqa: PLR1730 - max() costs as much as all the rest
+            delta.max_ns = duration_ns
+        if status is not Status.OK:
+            delta.errors += 1
+        run.events += 1
+        run.node_executions += 1
+        if started_unix_ns + duration_ns > run.last_event_unix_ns:  # noqa: PLR1730 - as above
+            run.last_event_unix_ns = started_unix_ns + duration_ns
+        self._seq += 1
         self._executions.append(
             (
-                ledger.next_seq(),
-                run,
-                node,
-                ledger.next_call_index(run, node),
-                span_id,
-                _signed(event.parent_span_id),
-                event.attempt,
-                event.started_unix_ns,
+                self._seq,
+                run.run,
+                delta.node,
+                delta.calls_before + delta.calls,
+                span_id if span_id <= limits.INT64_MAX else span_id - _SIGN,
+                parent_span_id if parent_span_id <= limits.INT64_MAX else parent_span_id - _SIGN,
+                attempt,
+                started_unix_ns,
                 duration_ns,
-                int(event.status),
-                ledger.name_id(event.error_type) if event.error_type else None,
+                int(status),
+                error_id,
             )
         )
-        totals = self._node_totals.get((run, node))
-        if totals is None:
-            self._node_totals[run, node] = [1, int(failed), duration_ns, duration_ns]
-        else:
-            totals[0] += 1
-            totals[1] += failed
-            totals[2] = min(totals[2] + duration_ns, limits.INT64_MAX)
-            totals[3] = max(totals[3], duration_ns)
-        self._closed.append((run, span_id))
-        delta = self._touch(run, event.started_unix_ns + duration_ns)
-        delta.node_executions += 1
+
+    def _node(self, run_id: str, node_id: str, started_unix_ns: int) -> _NodeDelta:
+        run = self._run_delta(self._run(run_id, started_unix_ns))
+        node = self._ledger.name_id(node_id)
+        delta = _NodeDelta(run, node, self._ledger.call_count(run.run, node))
+        self._nodes[run_id, node_id] = delta
+        return delta
 
     def _node_started(self, event: NodeStarted) -> None:
         run = self._run(event.run_id, event.started_unix_ns)
@@ -537,7 +564,7 @@ class _Change:
         price = ledger.price(event)
         self._calls.append(
             (
-                ledger.next_seq(),
+                self._next_seq(),
                 run,
                 event.call_id,
                 _signed(event.span_id),
@@ -592,7 +619,7 @@ class _Change:
                 run,
             ),
         )
-        self._run_events.append((ledger.next_seq(), run, RUN_STARTED))
+        self._run_events.append((self._next_seq(), run, RUN_STARTED))
         self._touch(run, event.started_unix_ns)
 
     def _run_finished(self, event: RunFinished) -> None:
@@ -603,7 +630,7 @@ class _Change:
         )
         self._ledger.connection.execute("DELETE FROM open_nodes WHERE run = ?", (run,))
         self._opened = [opened for opened in self._opened if opened[0] != run]
-        self._run_events.append((self._ledger.next_seq(), run, RUN_FINISHED))
+        self._run_events.append((self._next_seq(), run, RUN_FINISHED))
         self._touch(run, event.finished_unix_ns)
 
     def _run(self, run_id: str, started_unix_ns: int) -> int:
@@ -612,13 +639,20 @@ class _Change:
             run = self._ledger.insert_run(run_id, self._producer, started_unix_ns, self._received_unix_ns)
         return run
 
-    def _touch(self, run: int, at_unix_ns: int) -> _RunDelta:
+    def _touch(self, run: int, at_unix_ns: int) -> None:
+        delta = self._run_delta(run)
+        delta.events += 1
+        delta.last_event_unix_ns = max(delta.last_event_unix_ns, at_unix_ns)
+
+    def _run_delta(self, run: int) -> _RunDelta:
         delta = self._runs.get(run)
         if delta is None:
-            delta = self._runs[run] = _RunDelta()
-        delta.events += 1
-        delta.last_event_unix_ns = max(delta.last_event_unix_ns, min(at_unix_ns, limits.INT64_MAX))
+            delta = self._runs[run] = _RunDelta(run)
         return delta
+
+    def _next_seq(self) -> int:
+        self._seq += 1
+        return self._seq
 
     def _count(self, name: str, count: int) -> None:
         self._counters[name] = self._counters.get(name, 0) + count
@@ -632,16 +666,23 @@ class _Change:
         if self._opened:
             write(_INSERT_OPEN_NODE, self._opened)
         if self._any_open():
-            write(_DELETE_OPEN_NODE, self._closed)
-        write(_ADD_NODE_TOTALS, [(*key, *totals) for key, totals in self._node_totals.items()])
+            write(_DELETE_OPEN_NODE, [(row[1], row[4]) for row in self._executions])
+        write(_ADD_NODE_TOTALS, [self._node_totals(delta) for delta in self._nodes.values()])
         write(_ADD_CALL_TOTALS, [(*key, *_flat(totals)) for key, totals in self._call_totals.items()])
-        self._count("events_committed", self._ledger.seq - self._seq_before)
+        self._ledger.advance(self._seq)
+        self._count("events_committed", self._seq - self._seq_before)
         received = self._received_unix_ns
         write(
             _ADD_TO_RUN,
             [
-                (delta.events, delta.node_executions, delta.last_event_unix_ns, received, run)
-                for run, delta in self._runs.items()
+                (
+                    delta.events,
+                    delta.node_executions,
+                    min(delta.last_event_unix_ns, limits.INT64_MAX),
+                    received,
+                    delta.run,
+                )
+                for delta in self._runs.values()
             ],
         )
         write(
@@ -649,6 +690,12 @@ class _Change:
             [(following, missing, received, row) for row, following, missing in self._producers.values()],
         )
         write(_ADD_TO_COUNTER, list(self._counters.items()))
+
+    def _node_totals(self, delta: _NodeDelta) -> tuple[int, ...]:
+        run, node = delta.run.run, delta.node
+        self._ledger.note_call_count(run, node, delta.calls_before + delta.calls)
+        total_ns = min(delta.total_ns, limits.INT64_MAX)
+        return run, node, delta.calls, delta.errors, total_ns, delta.max_ns
 
     def _any_open(self) -> bool:
         """Nearly always there is nothing to close, and a look is cheaper than many deletions."""
@@ -671,6 +718,9 @@ def _flat(totals: CallTotals) -> tuple[int, ...]:
     return tuple(min(figure, limits.INT64_MAX) for figure in figures)
 
 
+_SIGN = 1 << 64
+
+
 def _signed(span_id: int) -> int:
     """A 64-bit id as SQLite's signed integer with the same bits."""
-    return span_id - (1 << 64) if span_id > limits.INT64_MAX else span_id
+    return span_id - _SIGN if span_id > limits.INT64_MAX else span_id
