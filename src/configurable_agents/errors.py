@@ -98,3 +98,65 @@ class LedgerTooNewError(LedgerError):
 
 class LedgerFullError(LedgerError):
     """The disk has no room for another commit. Nothing acknowledged is lost."""
+
+
+class WorkflowInvalidError(AgentsObsError, ValueError):
+    """A workflow cannot be run as it is written. `problems` has one line for each thing to change."""
+
+    exit_code = 2
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        more = len(problems) - 1
+        rest = f" (and {more} more: `configurable-agents validate` shows all)" if more else ""
+        super().__init__(f"{problems[0]}{rest}")
+        self.problems = problems
+
+
+class WorkflowInputError(InvalidValueError):
+    """An input of a workflow is missing, unknown or of another type."""
+
+
+class MissingPackageError(ConfigurationError):
+    """A package that a workflow needs is not installed; the message says how to install it."""
+
+
+class ProviderKeyError(ConfigurationError):
+    """The key of a provider is not set."""
+
+
+class NodeTimeoutError(AgentsObsError, TimeoutError):
+    """A node of a workflow took longer than `config.execution.timeout` allows."""
+
+
+class OutputMismatchError(AgentsObsError, ValueError):
+    """A model or a function answered something else than its node declares."""
+
+
+class GateFailedError(AgentsObsError):
+    """A run went beyond what `config.gates` allows."""
+
+
+class IterationLimitError(AgentsObsError):
+    """A node of a cycle ran as often as it may."""
+
+
+class RouteError(AgentsObsError):
+    """A condition cannot be decided, or none of a node's routes applies."""
+
+
+class NodeFailedError(AgentsObsError):
+    """A node of a workflow failed for good; the cause is what its last attempt raised."""
+
+    def __init__(self, node_id: str, message: str) -> None:
+        super().__init__(f"node {node_id!r} failed: {message}")
+        self.node_id = node_id
+
+
+class WorkflowFailedError(AgentsObsError):
+    """A run of a workflow ended with an error. `result` is what is known of it: profile, costs, record."""
+
+    def __init__(self, message: str, *, node_id: str, result: object) -> None:
+        super().__init__(message)
+        self.node_id = node_id
+        """Empty where no single node is to blame."""
+        self.result = result

@@ -224,6 +224,11 @@ class Run:
         return self.scope.run_id
 
     @property
+    def started_unix_ns(self) -> int:
+        """When it began, by its own clock."""
+        return self._started.started_unix_ns
+
+    @property
     def analyzer(self) -> BottleneckAnalyzer:
         """Adds up the nodes of this run, in this process."""
         analyzer = self.scope.analyzer

@@ -1,0 +1,1 @@
+"""The workflow runner: a YAML file becomes a checked plan, and the plan runs on LangGraph."""

@@ -1,0 +1,184 @@
+"""Chat models by provider and name, made once for a run and closed with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from configurable_agents.core.schema import Llm, Workflow
+from configurable_agents.errors import ConfigurationError, MissingPackageError, ProviderKeyError
+from configurable_agents.observability.providers import detect_provider, normalise_model
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+
+class ProviderPackage(NamedTuple):
+    """How LangChain knows a provider."""
+
+    langchain_name: str
+    module: str
+    extra: str
+    """Of this package."""
+    key_variables: tuple[str, ...] = ()
+    """One of them must be set."""
+    settings: tuple[tuple[str, Any], ...] = ()
+    """Retries are ours, so that each is seen; a stream states its usage."""
+
+
+PROVIDERS = {
+    "openai": ProviderPackage(
+        "openai",
+        "langchain_openai",
+        "openai",
+        ("OPENAI_API_KEY",),
+        (("max_retries", 0), ("stream_usage", True)),
+    ),
+    "anthropic": ProviderPackage(
+        *("anthropic", "langchain_anthropic", "anthropic"),
+        ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
+        (("max_retries", 0),),
+    ),
+    "google": ProviderPackage(
+        *("google_genai", "langchain_google_genai", "google"),
+        ("GOOGLE_API_KEY", "GEMINI_API_KEY", "GOOGLE_GENAI_USE_VERTEXAI"),
+        (("max_retries", 1),),  # counts attempts, and takes 0 for its own default
+    ),
+    "ollama": ProviderPackage("ollama", "langchain_ollama", "ollama"),
+}
+STREAMING_ALWAYS = ("ollama",)
+PROVIDER_SEPARATOR = ":"
+
+
+class ModelName(NamedTuple):
+    """Whom to ask for what."""
+
+    provider: str
+    """As reports show it."""
+    model: str
+    """As the provider knows it."""
+
+
+def model_name(settings: Llm, *, node_id: str) -> ModelName:
+    """From `provider` and `model`, `openai/gpt-4o`, `openai:gpt-4o`, or what the name itself tells.
+
+    Raises `ConfigurationError` where that leaves it open.
+    """
+    if settings.model is None:
+        raise ConfigurationError(
+            f"node {node_id!r} has no model; set config.llm: {{provider, model}}, or its own"
+        )
+    provider, model = settings.provider, settings.model
+    prefix, separator, rest = model.partition(PROVIDER_SEPARATOR)
+    if provider is None and separator and prefix.lower() in PROVIDERS:
+        provider, model = prefix, rest
+    found = detect_provider(model, provider=provider or "").provider
+    if found == "unknown":
+        raise ConfigurationError(
+            f"node {node_id!r}: who serves {model!r}? Write provider: openai (anthropic, google, ollama) beside it"
+        )
+    return ModelName(found, normalise_model(found, model))
+
+
+class ChatModels:
+    """The chat models of one run. Each is made when it is first asked for; all share the run's event loop.
+
+    LangChain keeps the HTTP connections of OpenAI and Anthropic for the whole process, and with them the
+    event loop they were made in; a second run would find it closed. So these get connections of the run's own.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], BaseChatModel] = {}
+        self._closers: list[Callable[[], Awaitable[Any]]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for close in self._closers:
+            await close()
+
+    def prepare(self, workflow: Workflow) -> None:
+        """Makes every model that the workflow needs, so that loading packages takes no time of its nodes."""
+        for node in workflow.nodes:
+            if node.prompt is not None:
+                settings = workflow.llm_of(node)
+                self.get(settings, model_name(settings, node_id=node.id))
+
+    def get(self, settings: Llm, name: ModelName) -> BaseChatModel:
+        """Raises `MissingPackageError`, `ProviderKeyError` or `ConfigurationError` when it cannot be made."""
+        key = (*name, *sorted(settings.model_dump().items()))
+        model = self._made.get(key)
+        if model is None:
+            model = self._made[key] = self._make(settings, name)
+        return model
+
+    def _make(self, settings: Llm, name: ModelName) -> BaseChatModel:
+        package = PROVIDERS.get(name.provider)
+        check_key(name.provider, package)
+        try:
+            from langchain.chat_models import init_chat_model  # noqa: PLC0415 - takes most of a second
+
+            model: BaseChatModel = init_chat_model(
+                name.model,
+                model_provider=package.langchain_name if package else name.provider,
+                **self._settings(settings, name.provider, package),
+            )
+        except ImportError as error:
+            raise MissingPackageError(
+                f"{name.provider} needs a package: {install_hint(name, package)}"
+            ) from error
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{name.provider}/{name.model} cannot be used: {_first_line(error)}"
+            ) from error
+        self._own_connections(model, name.provider)
+        return model
+
+    def _settings(self, settings: Llm, provider: str, package: ProviderPackage | None) -> dict[str, Any]:
+        chosen: dict[str, Any] = dict(package.settings) if package else {}
+        if settings.temperature is not None:
+            chosen["temperature"] = settings.temperature
+        if settings.max_tokens is not None:
+            chosen["num_predict" if provider == "ollama" else "max_tokens"] = settings.max_tokens
+        if settings.api_base is not None:
+            chosen["base_url"] = settings.api_base
+        if settings.stream and provider not in STREAMING_ALWAYS:
+            chosen["streaming"] = True
+        if provider == "openai":
+            import openai  # noqa: PLC0415 - only where it is used
+
+            chosen["http_async_client"] = client = openai.DefaultAsyncHttpxClient()
+            chosen["http_socket_options"] = ()  # leaves proxies to the environment, as everywhere else
+            self._closers.append(client.aclose)
+        return chosen
+
+    def _own_connections(self, model: BaseChatModel, provider: str) -> None:
+        if provider == "anthropic" and "_async_client" in dir(type(model)):
+            import anthropic  # noqa: PLC0415 - only where it is used
+
+            connections = anthropic.DefaultAsyncHttpxClient()
+            shared: Any = getattr(model, "_async_client")  # noqa: B009 - private, and the only place it is kept
+            vars(model)["_async_client"] = shared.with_options(http_client=connections)
+            self._closers.append(connections.aclose)
+
+
+def check_key(provider: str, package: ProviderPackage | None) -> None:
+    """Raises `ProviderKeyError` when no variable holds a key, before anything is asked."""
+    variables = package.key_variables if package else ()
+    if variables and not any(os.environ.get(variable) for variable in variables):
+        raise ProviderKeyError(f"no key for {provider}: set {variables[0]}")
+
+
+def install_hint(name: ModelName, package: ProviderPackage | None) -> str:
+    if package is None:
+        return f"pip install langchain-{name.provider}"
+    return f"pip install 'agents-obs[runner,{package.extra}]'"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
