@@ -554,11 +554,11 @@ def test_the_cost_summary_names_its_run_and_adds_its_calls(run: Run) -> None:
 
 
 def test_many_threads_track_calls_of_one_run_exactly(run: Run, recorder: MemoryRecorder) -> None:
-    def work() -> None:
-        for _ in range(50):
-            run.track_call("openai", "gpt-4o", OPENAI_RESPONSE)
+    def work(thread: int) -> None:
+        for number in range(50):
+            run.track_call("openai", "gpt-4o", {**OPENAI_RESPONSE, "id": f"chatcmpl-{thread}-{number}"})
 
-    threads = [threading.Thread(target=run.bind(work)) for _ in range(8)]
+    threads = [threading.Thread(target=run.bind(work), args=(thread,)) for thread in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -567,6 +567,17 @@ def test_many_threads_track_calls_of_one_run_exactly(run: Run, recorder: MemoryR
     totals = run.cost_summary().totals
     assert (totals.calls, totals.total_tokens) == (400, 400 * 1_100)
     assert len({call.call_id for call in recorder.calls}) == 400
+
+
+def test_a_response_tracked_twice_is_one_call(run: Run, recorder: MemoryRecorder) -> None:
+    first = run.track_call("openai", "gpt-4o", {**OPENAI_RESPONSE, "usage": None})
+    second = run.track_call("openai", "gpt-4o", OPENAI_RESPONSE)
+    run.track_call("openai", "gpt-4o", OPENAI_RESPONSE)
+    totals = run.cost_summary().totals
+    assert (first["price_status"], second["price_status"]) == ("no_usage", "priced")
+    assert (totals.calls, totals.no_usage_calls, totals.merged_calls) == (1, 0, 2)
+    assert totals.cost_nanos == second["cost_nanos"]
+    assert len(recorder.calls) == 3, "every report is recorded; the daemon decides for itself"
 
 
 # --- nodes measured elsewhere -----------------------------------------------------------------------

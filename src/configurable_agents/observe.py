@@ -245,7 +245,9 @@ class Run:
             )
 
             with self._tracker_lock:
-                tracker = self._tracker = self._tracker or MultiProviderCostTracker(estimator=self._estimator)
+                tracker = self._tracker = self._tracker or MultiProviderCostTracker(
+                    estimator=self._estimator, counts_responses_once=True
+                )
         return tracker
 
     def track_call(
@@ -316,6 +318,9 @@ class Run:
             error_type=usable.text("error_type", error_type),
             attempt=usable.number("attempt", attempt, maximum=ATTEMPT_MAX) or 1,
             anomalies=(*usable.anomalies, *reading.anomalies)[:ANOMALIES_MAX],
+            provider_known_by=assessed.provider_known_by,
+            model_known_by=assessed.model_known_by,
+            model_as_given=fitting_text(assessed.model_as_given),
         )
         self._record(call)
         return {**figures, "anomalies": list(call.anomalies), "call_id": call.call_id}

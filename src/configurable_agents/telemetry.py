@@ -159,6 +159,12 @@ class LlmCall(NamedTuple):
     attempt: int = 1
     anomalies: tuple[str, ...] = ()
     """Short codes of what was odd about the response, e.g. `cached_exceeds_input`."""
+    provider_known_by: str = ""
+    """`caller`, `model_prefix`, `response_shape`, `model_name` or `unknown`; empty: not told."""
+    model_known_by: str = ""
+    """`caller` or `response`; empty: not told."""
+    model_as_given: str = ""
+    """The model's name before it was brought into the provider's form; empty when it is the same."""
 
 
 class RunFinished(NamedTuple):

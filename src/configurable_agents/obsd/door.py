@@ -107,6 +107,9 @@ def _check_llm_call(event: LlmCall) -> None:
         raise RecordRefusedError("too_many_anomalies", f"{len(event.anomalies)} anomalies")
     for anomaly in event.anomalies:
         _name("anomaly", anomaly)
+    _optional_name("provider_known_by", event.provider_known_by)
+    _optional_name("model_known_by", event.model_known_by)
+    _optional_name("model_as_given", event.model_as_given)
 
 
 def _check_run_started(event: RunStarted) -> None:

@@ -35,6 +35,14 @@ class CallTotals:
     unpriced_tokens: int = 0
     """Tokens of `unpriced` calls; they are in `usage` too."""
     failed_calls: int = 0
+    stated_tokens: int = 0
+    free_tokens: int = 0
+    merged_calls: int = 0
+    """Further reports of calls that are counted once; they are in no other figure."""
+
+    @property
+    def priced_tokens(self) -> int:
+        return self.total_tokens - self.stated_tokens - self.free_tokens - self.unpriced_tokens
 
     @property
     def total_tokens(self) -> int:
@@ -52,7 +60,15 @@ class CallTotals:
             self.no_usage_calls + other.no_usage_calls,
             self.unpriced_tokens + other.unpriced_tokens,
             self.failed_calls + other.failed_calls,
+            self.stated_tokens + other.stated_tokens,
+            self.free_tokens + other.free_tokens,
+            self.merged_calls + other.merged_calls,
         )
+
+    def negated(self) -> CallTotals:
+        """What, added, takes these totals away again."""
+        figures = {name: -getattr(self, name) for name in COUNT_FIELDS}
+        return CallTotals(usage=Usage(*(-count for count in self.usage)), **figures)
 
     @classmethod
     def of_call(
@@ -72,6 +88,8 @@ class CallTotals:
             no_usage_calls=int(status is PriceStatus.NO_USAGE),
             unpriced_tokens=tokens.total_tokens if status is PriceStatus.UNPRICED else 0,
             failed_calls=int(failed),
+            stated_tokens=tokens.total_tokens if status is PriceStatus.STATED else 0,
+            free_tokens=tokens.total_tokens if status is PriceStatus.FREE else 0,
         )
 
     @property
@@ -98,6 +116,9 @@ class CallTotals:
             "free_calls": self.free_calls,
             "unpriced_calls": self.unpriced_calls,
             "no_usage_calls": self.no_usage_calls,
+            "priced_tokens": self.priced_tokens,
+            "stated_tokens": self.stated_tokens,
+            "free_tokens": self.free_tokens,
             "unpriced_tokens": self.unpriced_tokens,
             "calls_covered_percent": round(self.calls_covered_percent, 4),
             "tokens_covered_percent": round(self.tokens_covered_percent, 4),
@@ -111,6 +132,12 @@ class CallTotals:
         if self.no_usage_calls:
             parts.append(f"{plural(self.no_usage_calls, 'call')} without usage")
         return f"{' + '.join(parts)}, {percent_below(self.calls_covered_percent)} of calls priced"
+
+
+NO_CALLS = CallTotals()
+
+COUNT_FIELDS = tuple(name for name in CallTotals.__dataclass_fields__ if name != "usage")
+"""The integers of `CallTotals`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +208,7 @@ class CostSummary:
             "total_tokens": totals.total_tokens,
             "call_count": totals.calls,
             "failed_calls": totals.failed_calls,
+            "merged_calls": totals.merged_calls,
             "tokens": totals.usage._asdict(),
             "coverage": totals.coverage(),
             "most_expensive_provider": self.most_expensive_provider,
@@ -203,6 +231,7 @@ def _totals_json(totals: CallTotals) -> dict[str, Any]:
         "total_tokens": totals.total_tokens,
         "call_count": totals.calls,
         "failed_calls": totals.failed_calls,
+        "merged_calls": totals.merged_calls,
         "tokens": totals.usage._asdict(),
         "coverage": totals.coverage(),
     }

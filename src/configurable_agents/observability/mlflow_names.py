@@ -263,6 +263,7 @@ def profile_tags(profile: Profile) -> dict[str, str]:
 _EXACT_FIELDS = (
     *("calls", "cost_nanos", "priced_calls", "stated_calls", "free_calls", "unpriced_calls"),
     *("no_usage_calls", "unpriced_tokens", "failed_calls"),
+    *("stated_tokens", "free_tokens", "merged_calls"),
 )
 
 

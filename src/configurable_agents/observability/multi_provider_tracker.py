@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from configurable_agents.errors import InvalidValueError
 from configurable_agents.observability.cost_estimator import CostEstimator, Price
-from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost, usd
+from configurable_agents.observability.cost_summary import NO_CALLS, CallTotals, CostSummary, ModelCost, usd
+from configurable_agents.observability.merging import identifies_call, precedence
 from configurable_agents.observability.providers import detect_provider, normalise_model
 from configurable_agents.observability.usage import MODEL_NAME_TOO_LONG, UsageReading, read_usage
 from configurable_agents.telemetry import Usage
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 MODELS_MAX = 1_000
 """Pairs of provider and model told apart; calls of further ones are added up under `__other__`."""
 OTHER = "__other__"
+RESPONSES_MAX = 20_000
+"""Responses remembered by id, to count one that is tracked twice once; the oldest is forgotten."""
 MODEL_CHARS_MAX = 256
 """Longer names are cut, with an anomaly."""
 PROVIDER_CHARS_MAX = 64
@@ -41,6 +44,10 @@ class AssessedCall(NamedTuple):
     price: Price
     provider_known_by: str = ""
     """`caller`, `model_prefix`, `response_shape`, `model_name` or `unknown`."""
+    model_known_by: str = ""
+    """`caller`, `response`, or empty when there is no model."""
+    model_as_given: str = ""
+    """The name before it was brought into the provider's form; empty when it is the same."""
 
     def to_json(self) -> dict[str, Any]:
         """What `track_call` returns. `cost_usd` is `None` where the cost is not known."""
@@ -63,6 +70,16 @@ class AssessedCall(NamedTuple):
         }
 
 
+class _Counted(NamedTuple):
+    """What the totals hold of one response."""
+
+    key: tuple[str, str]
+    totals: CallTotals
+    rank: tuple[Any, ...]
+    merged: int
+    """Further reports of it."""
+
+
 class MultiProviderCostTracker:
     """Reads, prices and totals calls of any provider. Thread-safe; memory is bounded by `MODELS_MAX`.
 
@@ -70,11 +87,18 @@ class MultiProviderCostTracker:
     """
 
     def __init__(
-        self, mlflow_tracker: MLFlowTracker | None = None, *, estimator: CostEstimator | None = None
+        self,
+        mlflow_tracker: MLFlowTracker | None = None,
+        *,
+        estimator: CostEstimator | None = None,
+        counts_responses_once: bool = False,
     ) -> None:
+        """With `counts_responses_once`, as within a run, calls with the same response id are one call."""
+        self._counts_responses_once = counts_responses_once
         self._mlflow_tracker = mlflow_tracker
         self._estimator = CostEstimator() if estimator is None else estimator
         self._totals: dict[tuple[str, str], CallTotals] = {}
+        self._responses: dict[str, _Counted] = {}
         self._lock = threading.Lock()
 
     @property
@@ -120,7 +144,15 @@ class MultiProviderCostTracker:
             stated_cost_nanos=reading.stated_cost_nanos,
             anomalies=reading.anomalies,
         )
-        return AssessedCall(detected.provider, shown, reading, price, detected.how)
+        return AssessedCall(
+            provider=detected.provider,
+            model=shown,
+            reading=reading,
+            price=price,
+            provider_known_by=detected.how,
+            model_known_by="caller" if said_model else "response" if named else "",
+            model_as_given=named if named != shown else "",
+        )
 
     def add(self, assessed: AssessedCall, *, failed: bool = False) -> dict[str, Any]:
         """Adds an assessed call to the totals and returns its figures."""
@@ -130,8 +162,43 @@ class MultiProviderCostTracker:
         with self._lock:
             if key not in self._totals and len(self._totals) >= MODELS_MAX:
                 key = (OTHER, OTHER)
-            self._totals[key] = self._totals.get(key, _NO_CALLS).plus(totals)
+            if self._counts_responses_once and identifies_call(
+                assessed.reading.response_id, assessed.provider
+            ):
+                self._add_once(assessed, key, totals, failed=failed)
+            else:
+                self._add(key, totals)
         return assessed.to_json()
+
+    def _add_once(
+        self, assessed: AssessedCall, key: tuple[str, str], totals: CallTotals, *, failed: bool
+    ) -> None:
+        reading = assessed.reading
+        rank = precedence(
+            reading.usage,
+            stated_cost_nanos=reading.stated_cost_nanos,
+            anomalies=reading.anomalies,
+            is_failed=failed,
+            provider=assessed.provider,
+            model=assessed.model,
+        )
+        known = self._responses.pop(reading.response_id, None)
+        counted = _Counted(key, totals, (*rank, key, totals.cost_nanos), 0)
+        if known is None:
+            self._add(key, totals)
+        else:
+            winner, loser = (counted, known) if counted.rank > known.rank else (known, counted)
+            counted = winner._replace(merged=known.merged + 1)
+            self._add(known.key, known.totals.plus(CallTotals(merged_calls=known.merged)).negated())
+            self._add(counted.key, counted.totals.plus(CallTotals(merged_calls=counted.merged)))
+            if self._totals.get(loser.key) == NO_CALLS:
+                del self._totals[loser.key]
+        self._responses[reading.response_id] = counted
+        if len(self._responses) > RESPONSES_MAX:
+            del self._responses[next(iter(self._responses))]
+
+    def _add(self, key: tuple[str, str], totals: CallTotals) -> None:
+        self._totals[key] = self._totals.get(key, NO_CALLS).plus(totals)
 
     def summary(self) -> CostSummary:
         """The totals of all calls added so far, as of one moment."""
@@ -152,9 +219,6 @@ class MultiProviderCostTracker:
         """`generate_cost_report` with the URI of this tracker's MLflow tracker, if it has one."""
         tracker = self._mlflow_tracker
         return generate_cost_report(experiment_name, None if tracker is None else tracker.tracking_uri)
-
-
-_NO_CALLS = CallTotals()
 
 
 def generate_cost_report(experiment_name: str, mlflow_uri: str | None = None) -> dict[str, Any]:
@@ -219,6 +283,9 @@ def _totals_from_json(part: Mapping[str, Any]) -> CallTotals:
         no_usage_calls=coverage["no_usage_calls"],
         unpriced_tokens=coverage["unpriced_tokens"],
         failed_calls=part["failed_calls"],
+        stated_tokens=coverage.get("stated_tokens", 0),
+        free_tokens=coverage.get("free_tokens", 0),
+        merged_calls=part.get("merged_calls", 0),
     )
 
 

@@ -163,6 +163,9 @@ def _llm_call(message: pb.LlmCall) -> LlmCall:
         message.error_type,
         message.attempt,
         tuple(message.anomalies),
+        message.provider_known_by,
+        message.model_known_by,
+        message.model_as_given,
     )
 
 

@@ -136,6 +136,9 @@ def closing_lines(summary: CostSummary) -> Iterator[Text]:
             style=NOTABLE_STYLE,
             overflow="fold",
         )
+    if totals.merged_calls:
+        repeated = plural(totals.merged_calls, "repeated report")
+        yield Text(f"{repeated} of calls counted once.", style=QUIET_STYLE)
     if totals.failed_calls:
         yield Text(f"{plural(totals.failed_calls, 'failed call')} included.", style=QUIET_STYLE)
 

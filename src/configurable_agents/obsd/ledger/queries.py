@@ -31,7 +31,7 @@ _TOTALS = """
     SUM(t.cache_write_1h_tokens), SUM(t.output_tokens), SUM(t.reasoning_tokens), SUM(t.audio_input_tokens),
     SUM(t.audio_output_tokens), SUM(t.web_searches), SUM(t.priced_calls), SUM(t.stated_calls),
     SUM(t.free_calls), SUM(t.unpriced_calls), SUM(t.no_usage_calls), SUM(t.unpriced_tokens),
-    SUM(t.failed_calls)
+    SUM(t.failed_calls), SUM(t.stated_tokens), SUM(t.free_tokens), SUM(t.merged_calls)
 """
 
 _IN_SCOPE = """

@@ -36,7 +36,9 @@ CREATE TABLE runs (
     last_event_unix_ns    INTEGER NOT NULL,
     last_received_unix_ns INTEGER NOT NULL,
     profiled_events       INTEGER NOT NULL DEFAULT -1,   -- `events` when the stored profile was made
-    bottleneck_info       TEXT NOT NULL DEFAULT ''       -- JSON
+    bottleneck_info       TEXT NOT NULL DEFAULT '',      -- JSON
+    repriced_events       INTEGER NOT NULL DEFAULT -1,   -- `events` when its prices were last changed
+    repriced              TEXT NOT NULL DEFAULT ''       -- JSON: when, why, from what to what
 );
 CREATE INDEX runs_by_experiment ON runs (experiment, started_unix_ns);
 CREATE INDEX runs_by_start ON runs (started_unix_ns);
@@ -45,7 +47,7 @@ CREATE INDEX runs_by_start ON runs (started_unix_ns);
 CREATE TABLE run_events (
     seq  INTEGER PRIMARY KEY,
     run  INTEGER NOT NULL,
-    kind INTEGER NOT NULL                          -- 1 started, 2 finished, 3 interrupted
+    kind INTEGER NOT NULL                          -- 1 started, 2 finished, 3 interrupted, 4 repriced
 );
 
 CREATE TABLE node_executions (
@@ -62,6 +64,7 @@ CREATE TABLE node_executions (
     error_type      INTEGER                        -- names; NULL for none
 );
 CREATE INDEX node_executions_by_run ON node_executions (run);
+CREATE INDEX failed_executions ON node_executions (run, span_id) WHERE status <> 1;
 
 CREATE TABLE llm_calls (
     seq                     INTEGER PRIMARY KEY,
@@ -95,9 +98,28 @@ CREATE TABLE llm_calls (
     table_cost_nanos        INTEGER,               -- the table's price, kept beside a stated one
     stated_cost_nanos       INTEGER,
     rate_card               INTEGER REFERENCES rate_cards,
-    price_reason            TEXT NOT NULL
+    price_reason            TEXT NOT NULL,
+    provider_known_by       TEXT NOT NULL,
+    model_known_by          TEXT NOT NULL,
+    model_as_given          TEXT NOT NULL,         -- empty: the same as the model
+    counted                 INTEGER NOT NULL       -- 0: another report of the same response stands for it
 );
-CREATE INDEX llm_calls_by_run ON llm_calls (run);
+CREATE INDEX llm_calls_by_span ON llm_calls (run, span_id);
+CREATE INDEX llm_calls_by_response ON llm_calls (run, response_id) WHERE response_id <> '';
+CREATE INDEX failed_llm_calls ON llm_calls (run) WHERE status <> 1;
+
+-- What calls cost before they were repriced, oldest first.
+CREATE TABLE price_history (
+    call                INTEGER NOT NULL,          -- llm_calls.seq
+    replaced_at_unix_ns INTEGER NOT NULL,
+    reason              TEXT NOT NULL,             -- why it was replaced
+    price_status        TEXT NOT NULL,
+    cost_nanos          INTEGER NOT NULL,
+    table_cost_nanos    INTEGER,
+    rate_card           INTEGER,
+    price_reason        TEXT NOT NULL
+);
+CREATE INDEX price_history_by_call ON price_history (call);
 
 CREATE TABLE rate_cards (
     id   INTEGER PRIMARY KEY,
@@ -151,6 +173,9 @@ CREATE TABLE call_totals (
     no_usage_calls        INTEGER NOT NULL,
     unpriced_tokens       INTEGER NOT NULL,
     failed_calls          INTEGER NOT NULL,
+    stated_tokens         INTEGER NOT NULL,
+    free_tokens           INTEGER NOT NULL,
+    merged_calls          INTEGER NOT NULL,        -- further reports of calls that are counted once
     PRIMARY KEY (run, node, provider, model)
 ) WITHOUT ROWID;
 

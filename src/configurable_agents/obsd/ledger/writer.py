@@ -6,14 +6,22 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from configurable_agents.errors import LedgerError, LedgerFullError, RecordRefusedError
 from configurable_agents.obsd import limits
+from configurable_agents.obsd.ledger.calls import (
+    CallKey,
+    CountedCall,
+    call_row,
+    counted_report,
+    signed,
+    totals_of,
+)
 from configurable_agents.obsd.ledger.database import open_for_writing
 from configurable_agents.obsd.records import (
     Acknowledgement,
@@ -24,7 +32,8 @@ from configurable_agents.obsd.records import (
     UnfinishedRun,
 )
 from configurable_agents.observability.cost_estimator import Price
-from configurable_agents.observability.cost_summary import CallTotals
+from configurable_agents.observability.cost_summary import NO_CALLS, CallTotals
+from configurable_agents.observability.merging import identifies_call, precedence_of
 from configurable_agents.observability.price_table import RateCard
 from configurable_agents.runtime.profile_report import ProfileReport
 from configurable_agents.telemetry import (
@@ -43,7 +52,7 @@ RUN_STARTED, RUN_FINISHED, RUN_INTERRUPTED = 1, 2, 3
 """`run_events.kind`."""
 
 _INSERT_EXECUTION = "INSERT INTO node_executions VALUES (?,?,?,?,?,?,?,?,?,?,?)"
-_INSERT_CALL = f"INSERT INTO llm_calls VALUES ({','.join('?' * 32)})"
+_INSERT_CALL = f"INSERT INTO llm_calls VALUES ({','.join('?' * 36)})"
 _INSERT_RUN_EVENT = "INSERT INTO run_events VALUES (?,?,?)"
 _INSERT_OPEN_NODE = "INSERT OR IGNORE INTO open_nodes VALUES (?,?,?,?,?,?)"
 _DELETE_OPEN_NODE = "DELETE FROM open_nodes WHERE run = ? AND span_id = ?"
@@ -60,7 +69,7 @@ _CALL_TOTAL_COLUMNS = (
     "input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens",
     "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "web_searches",
     "priced_calls", "stated_calls", "free_calls", "unpriced_calls", "no_usage_calls", "unpriced_tokens",
-    "failed_calls",
+    "failed_calls", "stated_tokens", "free_tokens", "merged_calls",
 )  # fmt: skip
 _ADD_CALL_TOTALS = f"""
 INSERT INTO call_totals VALUES ({",".join("?" * (4 + len(_CALL_TOTAL_COLUMNS)))})
@@ -71,6 +80,13 @@ ON CONFLICT (run, node, provider, model) DO UPDATE SET
     )
 }
 """
+
+_DELETE_EMPTY_CALL_TOTALS = """
+DELETE FROM call_totals
+WHERE run = ? AND node = ? AND provider = ? AND model = ? AND calls = 0 AND merged_calls = 0
+"""
+
+_NOT_COUNTED = "UPDATE llm_calls SET counted = 0 WHERE seq = ?"
 
 _ADD_TO_RUN = """
 UPDATE runs SET events = events + ?, node_executions = node_executions + ?,
@@ -319,6 +335,15 @@ class SqliteLedger:
     def price(self, call: LlmCall) -> Price:
         return self._pricer(call)
 
+    def counted_report(self, run: int, response_id: str) -> CountedCall | None:
+        return counted_report(self._connection, run, response_id)
+
+    def add_call_totals(self, added: Mapping[CallKey, CallTotals], *, emptied: Iterable[CallKey]) -> None:
+        """Adds totals, which may be negative. Rows of `emptied` that then hold nothing are removed."""
+        rows = [(*key, *_flat(totals)) for key, totals in added.items() if totals != NO_CALLS]
+        self._connection.executemany(_ADD_CALL_TOTALS, rows)
+        self._connection.executemany(_DELETE_EMPTY_CALL_TOTALS, emptied)
+
     def known_run(self, run_id: str) -> int | None:
         found = self._runs.get(run_id)
         if found is None:
@@ -441,12 +466,17 @@ class _Change:
         """Row, next sequence, missing events."""
         self._producer = 0
         self._executions: list[tuple[object, ...]] = []
-        self._calls: list[tuple[object, ...]] = []
+        self._calls: dict[int, list[Any]] = {}
+        """By `seq`."""
+        self._counted: dict[tuple[int, str], CountedCall] = {}
+        """By run and response id."""
+        self._outranked: list[CountedCall] = []
+        """Rows of earlier transactions that count no more."""
         self._run_events: list[tuple[int, int, int]] = []
         self._opened: list[tuple[int, ...]] = []
         self._nodes: dict[tuple[str, str], _NodeDelta] = {}
         """By run id and node id: one look-up finds all that an execution adds to."""
-        self._call_totals: dict[tuple[int, int, int, int], CallTotals] = {}
+        self._call_totals: dict[CallKey, CallTotals] = {}
         self._runs: dict[int, _RunDelta] = {}
         self._counters: dict[str, int] = {}
 
@@ -549,8 +579,8 @@ class _Change:
         self._opened.append(
             (
                 run,
-                _signed(event.span_id),
-                _signed(event.parent_span_id),
+                signed(event.span_id),
+                signed(event.parent_span_id),
                 node,
                 event.attempt,
                 event.started_unix_ns,
@@ -560,43 +590,44 @@ class _Change:
     def _llm_call(self, event: LlmCall) -> None:
         ledger = self._ledger
         run = self._run(event.run_id, event.started_unix_ns)
-        node, provider, model = map(ledger.name_id, (event.node_id, event.provider, event.model))
+        key = (run, ledger.name_id(event.node_id), ledger.name_id(event.provider), ledger.name_id(event.model))
         price = ledger.price(event)
-        self._calls.append(
-            (
-                self._next_seq(),
-                run,
-                event.call_id,
-                _signed(event.span_id),
-                node,
-                provider,
-                model,
-                *(event.usage if event.usage is not None else (None,) * 9),
-                event.started_unix_ns,
-                event.duration_ns,
-                event.time_to_first_token_ns,
-                int(event.status),
-                event.attempt,
-                event.service_tier,
-                int(event.batch),
-                event.response_id,
-                event.error_type,
-                " ".join(event.anomalies),
-                price.status.value,
-                price.cost_nanos,
-                price.table_cost_nanos,
-                event.stated_cost_nanos,
-                None if price.card is None else ledger.card_id(price.card),
-                price.reason,
-            )
-        )
-        totals = CallTotals.of_call(
-            event.usage, price.status, price.cost_nanos, failed=event.status is not Status.OK
-        )
-        key = (run, node, provider, model)
+        card = None if price.card is None else ledger.card_id(price.card)
+        totals = totals_of(event, price.status, price.cost_nanos)
+        seq = self._next_seq()
+        row = self._calls[seq] = call_row(seq, key, event, price, card)
+        if identifies_call(event.response_id, event.provider):
+            row[-1] = int(self._count_once(CountedCall(seq, key, totals, event, 1)))
+        else:
+            self._add_call_totals(key, totals)
+        self._touch(run, event.started_unix_ns + event.duration_ns)
+
+    def _count_once(self, report: CountedCall) -> bool:
+        """Adds one of possibly several reports of a response. False when another one counts instead."""
+        response = (report.key[0], report.call.response_id)
+        known = self._counted.get(response) or self._ledger.counted_report(*response)
+        if known is None:
+            self._counted[response] = report
+            self._add_call_totals(report.key, report.totals)
+            return True
+        if precedence_of(report.call) <= precedence_of(known.call):
+            self._counted[response] = known._replace(reports=known.reports + 1)
+            self._add_call_totals(known.key, CallTotals(merged_calls=1))
+            return False
+        self._counted[response] = report._replace(reports=known.reports + 1)
+        others = CallTotals(merged_calls=known.reports)
+        before = known.totals.plus(CallTotals(merged_calls=known.reports - 1))
+        self._add_call_totals(known.key, before.negated())
+        self._add_call_totals(report.key, report.totals.plus(others))
+        if known.seq in self._calls:
+            self._calls[known.seq][-1] = 0
+        else:
+            self._outranked.append(known)
+        return True
+
+    def _add_call_totals(self, key: CallKey, totals: CallTotals) -> None:
         known = self._call_totals.get(key)
         self._call_totals[key] = totals if known is None else known.plus(totals)
-        self._touch(run, event.started_unix_ns + event.duration_ns)
 
     def _run_started(self, event: RunStarted) -> None:
         ledger = self._ledger
@@ -661,14 +692,16 @@ class _Change:
         """Puts everything into the open transaction."""
         write = self._ledger.connection.executemany
         write(_INSERT_EXECUTION, self._executions)
-        write(_INSERT_CALL, self._calls)
+        write(_INSERT_CALL, self._calls.values())
+        if self._outranked:
+            write(_NOT_COUNTED, [(report.seq,) for report in self._outranked])
         write(_INSERT_RUN_EVENT, self._run_events)
         if self._opened:
             write(_INSERT_OPEN_NODE, self._opened)
         if self._any_open():
             write(_DELETE_OPEN_NODE, [(row[1], row[4]) for row in self._executions])
         write(_ADD_NODE_TOTALS, [self._node_totals(delta) for delta in self._nodes.values()])
-        write(_ADD_CALL_TOTALS, [(*key, *_flat(totals)) for key, totals in self._call_totals.items()])
+        self._ledger.add_call_totals(self._call_totals, emptied=[report.key for report in self._outranked])
         self._ledger.advance(self._seq)
         self._count("events_committed", self._seq - self._seq_before)
         received = self._received_unix_ns
@@ -714,13 +747,11 @@ def _flat(totals: CallTotals) -> tuple[int, ...]:
         totals.no_usage_calls,
         totals.unpriced_tokens,
         totals.failed_calls,
+        totals.stated_tokens,
+        totals.free_tokens,
+        totals.merged_calls,
     )
     return tuple(min(figure, limits.INT64_MAX) for figure in figures)
 
 
 _SIGN = 1 << 64
-
-
-def _signed(span_id: int) -> int:
-    """A 64-bit id as SQLite's signed integer with the same bits."""
-    return span_id - _SIGN if span_id > limits.INT64_MAX else span_id

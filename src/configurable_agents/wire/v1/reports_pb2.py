@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from configurable_agents.wire.v1 import telemetry_pb2 as configurable__agents_dot_wire_dot_v1_dot_telemetry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)configurable_agents/wire/v1/reports.proto\x12\x1b\x63onfigurable_agents.wire.v1\x1a+configurable_agents/wire/v1/telemetry.proto\"B\n\x05Scope\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x15\n\rsince_unix_ns\x18\x03 \x01(\x03\"\x81\x02\n\nCallTotals\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\x03\x12\x12\n\ncost_nanos\x18\x02 \x01(\x03\x12\x31\n\x05usage\x18\x03 \x01(\x0b\x32\".configurable_agents.wire.v1.Usage\x12\x14\n\x0cpriced_calls\x18\x04 \x01(\x03\x12\x14\n\x0cstated_calls\x18\x05 \x01(\x03\x12\x12\n\nfree_calls\x18\x06 \x01(\x03\x12\x16\n\x0eunpriced_calls\x18\x07 \x01(\x03\x12\x16\n\x0eno_usage_calls\x18\x08 \x01(\x03\x12\x17\n\x0funpriced_tokens\x18\t \x01(\x03\x12\x14\n\x0c\x66\x61iled_calls\x18\n \x01(\x03\"e\n\tModelCost\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x37\n\x06totals\x18\x03 \x01(\x0b\x32\'.configurable_agents.wire.v1.CallTotals\"\x93\x01\n\x0b\x43ostSummary\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32&.configurable_agents.wire.v1.ModelCost\x12\x12\n\nexperiment\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x15\n\rsince_unix_ns\x18\x04 \x01(\x03\x12\x11\n\trun_count\x18\x05 \x01(\x03\"\x90\x01\n\x0bNodeProfile\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x03\x12\x10\n\x08total_ns\x18\x03 \x01(\x03\x12\x0f\n\x07self_ns\x18\x04 \x01(\x03\x12\x0e\n\x06max_ns\x18\x05 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x06 \x01(\x03\x12\x13\n\x06p95_ns\x18\x07 \x01(\x03H\x00\x88\x01\x01\x42\t\n\x07_p95_ns\"\xc9\x01\n\rProfileReport\x12\x37\n\x05nodes\x18\x01 \x03(\x0b\x32(.configurable_agents.wire.v1.NodeProfile\x12\x12\n\nexperiment\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x15\n\rsince_unix_ns\x18\x05 \x01(\x03\x12\x11\n\trun_count\x18\x06 \x01(\x03\x12\x0e\n\x06status\x18\x07 \x01(\x05\x12\x0f\n\x07wall_ns\x18\x08 \x01(\x03\"S\n\x0fListRunsRequest\x12\x31\n\x05scope\x18\x01 \x01(\x0b\x32\".configurable_agents.wire.v1.Scope\x12\r\n\x05limit\x18\x02 \x01(\x05\"\xf2\x02\n\tRunRecord\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nexperiment\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\x05\x12\x17\n\x0fstarted_unix_ns\x18\x05 \x01(\x03\x12\x1d\n\x10\x66inished_unix_ns\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12.\n\x04tags\x18\x07 \x03(\x0b\x32 .configurable_agents.wire.v1.Tag\x12\x18\n\x10total_cost_nanos\x18\x08 \x01(\x03\x12\x14\n\x0ctotal_tokens\x18\t \x01(\x03\x12\x11\n\tllm_calls\x18\n \x01(\x03\x12\x16\n\x0eunpriced_calls\x18\x0b \x01(\x03\x12\x17\n\x0fnode_executions\x18\x0c \x01(\x03\x12\x17\n\x0f\x62ottleneck_info\x18\r \x01(\t\x12\x15\n\rmlflow_run_id\x18\x0e \x01(\tB\x13\n\x11_finished_unix_ns\"Q\n\x07RunList\x12\x34\n\x04runs\x18\x01 \x03(\x0b\x32&.configurable_agents.wire.v1.RunRecord\x12\x10\n\x08matching\x18\x02 \x01(\x03\"\x0f\n\rStatusRequest\"\xeb\x03\n\x0c\x44\x61\x65monStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x17\n\x0fstarted_unix_ns\x18\x03 \x01(\x03\x12\x0c\n\x04home\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x18\n\x10\x65vents_committed\x18\x06 \x01(\x03\x12\x18\n\x10\x65vents_duplicate\x18\x07 \x01(\x03\x12T\n\x0e\x65vents_refused\x18\x08 \x03(\x0b\x32<.configurable_agents.wire.v1.DaemonStatus.EventsRefusedEntry\x12\x16\n\x0e\x65vents_pending\x18\t \x01(\x03\x12\x11\n\truns_live\x18\n \x01(\x03\x12\x12\n\nruns_total\x18\x0b \x01(\x03\x12\x14\n\x0cledger_bytes\x18\x0c \x01(\x03\x12\x13\n\x0bspool_bytes\x18\r \x01(\x03\x12\x1b\n\x13producers_connected\x18\x0e \x01(\x03\x12>\n\texporters\x18\x0f \x03(\x0b\x32+.configurable_agents.wire.v1.ExporterStatus\x1a\x34\n\x12\x45ventsRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xd0\x01\n\x0e\x45xporterStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x17\n\x0f\x65vents_exported\x18\x04 \x01(\x03\x12\x16\n\x0e\x65vents_waiting\x18\x05 \x01(\x03\x12\x18\n\x10\x65vents_set_aside\x18\x06 \x01(\x03\x12\x1c\n\x14last_success_unix_ns\x18\x07 \x01(\x03\x12\x12\n\nlast_error\x18\x08 \x01(\t\x12\x14\n\x0cruns_waiting\x18\t \x01(\x03\x32\x96\x03\n\rReportService\x12]\n\rGetCostReport\x12\".configurable_agents.wire.v1.Scope\x1a(.configurable_agents.wire.v1.CostSummary\x12\x62\n\x10GetProfileReport\x12\".configurable_agents.wire.v1.Scope\x1a*.configurable_agents.wire.v1.ProfileReport\x12^\n\x08ListRuns\x12,.configurable_agents.wire.v1.ListRunsRequest\x1a$.configurable_agents.wire.v1.RunList\x12\x62\n\tGetStatus\x12*.configurable_agents.wire.v1.StatusRequest\x1a).configurable_agents.wire.v1.DaemonStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)configurable_agents/wire/v1/reports.proto\x12\x1b\x63onfigurable_agents.wire.v1\x1a+configurable_agents/wire/v1/telemetry.proto\"B\n\x05Scope\x12\x12\n\nexperiment\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x15\n\rsince_unix_ns\x18\x03 \x01(\x03\"\xc3\x02\n\nCallTotals\x12\r\n\x05\x63\x61lls\x18\x01 \x01(\x03\x12\x12\n\ncost_nanos\x18\x02 \x01(\x03\x12\x31\n\x05usage\x18\x03 \x01(\x0b\x32\".configurable_agents.wire.v1.Usage\x12\x14\n\x0cpriced_calls\x18\x04 \x01(\x03\x12\x14\n\x0cstated_calls\x18\x05 \x01(\x03\x12\x12\n\nfree_calls\x18\x06 \x01(\x03\x12\x16\n\x0eunpriced_calls\x18\x07 \x01(\x03\x12\x16\n\x0eno_usage_calls\x18\x08 \x01(\x03\x12\x17\n\x0funpriced_tokens\x18\t \x01(\x03\x12\x14\n\x0c\x66\x61iled_calls\x18\n \x01(\x03\x12\x15\n\rstated_tokens\x18\x0b \x01(\x03\x12\x13\n\x0b\x66ree_tokens\x18\x0c \x01(\x03\x12\x14\n\x0cmerged_calls\x18\r \x01(\x03\"e\n\tModelCost\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x37\n\x06totals\x18\x03 \x01(\x0b\x32\'.configurable_agents.wire.v1.CallTotals\"\x93\x01\n\x0b\x43ostSummary\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32&.configurable_agents.wire.v1.ModelCost\x12\x12\n\nexperiment\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x15\n\rsince_unix_ns\x18\x04 \x01(\x03\x12\x11\n\trun_count\x18\x05 \x01(\x03\"\x90\x01\n\x0bNodeProfile\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x03\x12\x10\n\x08total_ns\x18\x03 \x01(\x03\x12\x0f\n\x07self_ns\x18\x04 \x01(\x03\x12\x0e\n\x06max_ns\x18\x05 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x06 \x01(\x03\x12\x13\n\x06p95_ns\x18\x07 \x01(\x03H\x00\x88\x01\x01\x42\t\n\x07_p95_ns\"\xc9\x01\n\rProfileReport\x12\x37\n\x05nodes\x18\x01 \x03(\x0b\x32(.configurable_agents.wire.v1.NodeProfile\x12\x12\n\nexperiment\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x15\n\rsince_unix_ns\x18\x05 \x01(\x03\x12\x11\n\trun_count\x18\x06 \x01(\x03\x12\x0e\n\x06status\x18\x07 \x01(\x05\x12\x0f\n\x07wall_ns\x18\x08 \x01(\x03\"S\n\x0fListRunsRequest\x12\x31\n\x05scope\x18\x01 \x01(\x0b\x32\".configurable_agents.wire.v1.Scope\x12\r\n\x05limit\x18\x02 \x01(\x05\"\xf2\x02\n\tRunRecord\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nexperiment\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12\x0e\n\x06status\x18\x04 \x01(\x05\x12\x17\n\x0fstarted_unix_ns\x18\x05 \x01(\x03\x12\x1d\n\x10\x66inished_unix_ns\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12.\n\x04tags\x18\x07 \x03(\x0b\x32 .configurable_agents.wire.v1.Tag\x12\x18\n\x10total_cost_nanos\x18\x08 \x01(\x03\x12\x14\n\x0ctotal_tokens\x18\t \x01(\x03\x12\x11\n\tllm_calls\x18\n \x01(\x03\x12\x16\n\x0eunpriced_calls\x18\x0b \x01(\x03\x12\x17\n\x0fnode_executions\x18\x0c \x01(\x03\x12\x17\n\x0f\x62ottleneck_info\x18\r \x01(\t\x12\x15\n\rmlflow_run_id\x18\x0e \x01(\tB\x13\n\x11_finished_unix_ns\"Q\n\x07RunList\x12\x34\n\x04runs\x18\x01 \x03(\x0b\x32&.configurable_agents.wire.v1.RunRecord\x12\x10\n\x08matching\x18\x02 \x01(\x03\"\x0f\n\rStatusRequest\"\xeb\x03\n\x0c\x44\x61\x65monStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x17\n\x0fstarted_unix_ns\x18\x03 \x01(\x03\x12\x0c\n\x04home\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x18\n\x10\x65vents_committed\x18\x06 \x01(\x03\x12\x18\n\x10\x65vents_duplicate\x18\x07 \x01(\x03\x12T\n\x0e\x65vents_refused\x18\x08 \x03(\x0b\x32<.configurable_agents.wire.v1.DaemonStatus.EventsRefusedEntry\x12\x16\n\x0e\x65vents_pending\x18\t \x01(\x03\x12\x11\n\truns_live\x18\n \x01(\x03\x12\x12\n\nruns_total\x18\x0b \x01(\x03\x12\x14\n\x0cledger_bytes\x18\x0c \x01(\x03\x12\x13\n\x0bspool_bytes\x18\r \x01(\x03\x12\x1b\n\x13producers_connected\x18\x0e \x01(\x03\x12>\n\texporters\x18\x0f \x03(\x0b\x32+.configurable_agents.wire.v1.ExporterStatus\x1a\x34\n\x12\x45ventsRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xd0\x01\n\x0e\x45xporterStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x17\n\x0f\x65vents_exported\x18\x04 \x01(\x03\x12\x16\n\x0e\x65vents_waiting\x18\x05 \x01(\x03\x12\x18\n\x10\x65vents_set_aside\x18\x06 \x01(\x03\x12\x1c\n\x14last_success_unix_ns\x18\x07 \x01(\x03\x12\x12\n\nlast_error\x18\x08 \x01(\t\x12\x14\n\x0cruns_waiting\x18\t \x01(\x03\x32\x96\x03\n\rReportService\x12]\n\rGetCostReport\x12\".configurable_agents.wire.v1.Scope\x1a(.configurable_agents.wire.v1.CostSummary\x12\x62\n\x10GetProfileReport\x12\".configurable_agents.wire.v1.Scope\x1a*.configurable_agents.wire.v1.ProfileReport\x12^\n\x08ListRuns\x12,.configurable_agents.wire.v1.ListRunsRequest\x1a$.configurable_agents.wire.v1.RunList\x12\x62\n\tGetStatus\x12*.configurable_agents.wire.v1.StatusRequest\x1a).configurable_agents.wire.v1.DaemonStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,29 +37,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCOPE']._serialized_start=119
   _globals['_SCOPE']._serialized_end=185
   _globals['_CALLTOTALS']._serialized_start=188
-  _globals['_CALLTOTALS']._serialized_end=445
-  _globals['_MODELCOST']._serialized_start=447
-  _globals['_MODELCOST']._serialized_end=548
-  _globals['_COSTSUMMARY']._serialized_start=551
-  _globals['_COSTSUMMARY']._serialized_end=698
-  _globals['_NODEPROFILE']._serialized_start=701
-  _globals['_NODEPROFILE']._serialized_end=845
-  _globals['_PROFILEREPORT']._serialized_start=848
-  _globals['_PROFILEREPORT']._serialized_end=1049
-  _globals['_LISTRUNSREQUEST']._serialized_start=1051
-  _globals['_LISTRUNSREQUEST']._serialized_end=1134
-  _globals['_RUNRECORD']._serialized_start=1137
-  _globals['_RUNRECORD']._serialized_end=1507
-  _globals['_RUNLIST']._serialized_start=1509
-  _globals['_RUNLIST']._serialized_end=1590
-  _globals['_STATUSREQUEST']._serialized_start=1592
-  _globals['_STATUSREQUEST']._serialized_end=1607
-  _globals['_DAEMONSTATUS']._serialized_start=1610
-  _globals['_DAEMONSTATUS']._serialized_end=2101
-  _globals['_DAEMONSTATUS_EVENTSREFUSEDENTRY']._serialized_start=2049
-  _globals['_DAEMONSTATUS_EVENTSREFUSEDENTRY']._serialized_end=2101
-  _globals['_EXPORTERSTATUS']._serialized_start=2104
-  _globals['_EXPORTERSTATUS']._serialized_end=2312
-  _globals['_REPORTSERVICE']._serialized_start=2315
-  _globals['_REPORTSERVICE']._serialized_end=2721
+  _globals['_CALLTOTALS']._serialized_end=511
+  _globals['_MODELCOST']._serialized_start=513
+  _globals['_MODELCOST']._serialized_end=614
+  _globals['_COSTSUMMARY']._serialized_start=617
+  _globals['_COSTSUMMARY']._serialized_end=764
+  _globals['_NODEPROFILE']._serialized_start=767
+  _globals['_NODEPROFILE']._serialized_end=911
+  _globals['_PROFILEREPORT']._serialized_start=914
+  _globals['_PROFILEREPORT']._serialized_end=1115
+  _globals['_LISTRUNSREQUEST']._serialized_start=1117
+  _globals['_LISTRUNSREQUEST']._serialized_end=1200
+  _globals['_RUNRECORD']._serialized_start=1203
+  _globals['_RUNRECORD']._serialized_end=1573
+  _globals['_RUNLIST']._serialized_start=1575
+  _globals['_RUNLIST']._serialized_end=1656
+  _globals['_STATUSREQUEST']._serialized_start=1658
+  _globals['_STATUSREQUEST']._serialized_end=1673
+  _globals['_DAEMONSTATUS']._serialized_start=1676
+  _globals['_DAEMONSTATUS']._serialized_end=2167
+  _globals['_DAEMONSTATUS_EVENTSREFUSEDENTRY']._serialized_start=2115
+  _globals['_DAEMONSTATUS_EVENTSREFUSEDENTRY']._serialized_end=2167
+  _globals['_EXPORTERSTATUS']._serialized_start=2170
+  _globals['_EXPORTERSTATUS']._serialized_end=2378
+  _globals['_REPORTSERVICE']._serialized_start=2381
+  _globals['_REPORTSERVICE']._serialized_end=2787
 # @@protoc_insertion_point(module_scope)

@@ -18,7 +18,7 @@ class Scope(_message.Message):
     def __init__(self, experiment: _Optional[str] = ..., run_id: _Optional[str] = ..., since_unix_ns: _Optional[int] = ...) -> None: ...
 
 class CallTotals(_message.Message):
-    __slots__ = ("calls", "cost_nanos", "usage", "priced_calls", "stated_calls", "free_calls", "unpriced_calls", "no_usage_calls", "unpriced_tokens", "failed_calls")
+    __slots__ = ("calls", "cost_nanos", "usage", "priced_calls", "stated_calls", "free_calls", "unpriced_calls", "no_usage_calls", "unpriced_tokens", "failed_calls", "stated_tokens", "free_tokens", "merged_calls")
     CALLS_FIELD_NUMBER: _ClassVar[int]
     COST_NANOS_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +29,9 @@ class CallTotals(_message.Message):
     NO_USAGE_CALLS_FIELD_NUMBER: _ClassVar[int]
     UNPRICED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     FAILED_CALLS_FIELD_NUMBER: _ClassVar[int]
+    STATED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FREE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MERGED_CALLS_FIELD_NUMBER: _ClassVar[int]
     calls: int
     cost_nanos: int
     usage: _telemetry_pb2.Usage
@@ -39,7 +42,10 @@ class CallTotals(_message.Message):
     no_usage_calls: int
     unpriced_tokens: int
     failed_calls: int
-    def __init__(self, calls: _Optional[int] = ..., cost_nanos: _Optional[int] = ..., usage: _Optional[_Union[_telemetry_pb2.Usage, _Mapping]] = ..., priced_calls: _Optional[int] = ..., stated_calls: _Optional[int] = ..., free_calls: _Optional[int] = ..., unpriced_calls: _Optional[int] = ..., no_usage_calls: _Optional[int] = ..., unpriced_tokens: _Optional[int] = ..., failed_calls: _Optional[int] = ...) -> None: ...
+    stated_tokens: int
+    free_tokens: int
+    merged_calls: int
+    def __init__(self, calls: _Optional[int] = ..., cost_nanos: _Optional[int] = ..., usage: _Optional[_Union[_telemetry_pb2.Usage, _Mapping]] = ..., priced_calls: _Optional[int] = ..., stated_calls: _Optional[int] = ..., free_calls: _Optional[int] = ..., unpriced_calls: _Optional[int] = ..., no_usage_calls: _Optional[int] = ..., unpriced_tokens: _Optional[int] = ..., failed_calls: _Optional[int] = ..., stated_tokens: _Optional[int] = ..., free_tokens: _Optional[int] = ..., merged_calls: _Optional[int] = ...) -> None: ...
 
 class ModelCost(_message.Message):
     __slots__ = ("provider", "model", "totals")

@@ -149,7 +149,7 @@ class NodeFinished(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., span_id: _Optional[int] = ..., parent_span_id: _Optional[int] = ..., node_id: _Optional[str] = ..., attempt: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., duration_ns: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., error_type: _Optional[str] = ...) -> None: ...
 
 class LlmCall(_message.Message):
-    __slots__ = ("run_id", "call_id", "span_id", "node_id", "provider", "model", "usage", "started_unix_ns", "duration_ns", "status", "service_tier", "batch", "time_to_first_token_ns", "response_id", "stated_cost_nanos", "error_type", "attempt", "anomalies")
+    __slots__ = ("run_id", "call_id", "span_id", "node_id", "provider", "model", "usage", "started_unix_ns", "duration_ns", "status", "service_tier", "batch", "time_to_first_token_ns", "response_id", "stated_cost_nanos", "error_type", "attempt", "anomalies", "provider_known_by", "model_known_by", "model_as_given")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     SPAN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +168,9 @@ class LlmCall(_message.Message):
     ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     ANOMALIES_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_KNOWN_BY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_KNOWN_BY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_AS_GIVEN_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     call_id: str
     span_id: int
@@ -186,7 +189,10 @@ class LlmCall(_message.Message):
     error_type: str
     attempt: int
     anomalies: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, run_id: _Optional[str] = ..., call_id: _Optional[str] = ..., span_id: _Optional[int] = ..., node_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., started_unix_ns: _Optional[int] = ..., duration_ns: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., service_tier: _Optional[str] = ..., batch: _Optional[bool] = ..., time_to_first_token_ns: _Optional[int] = ..., response_id: _Optional[str] = ..., stated_cost_nanos: _Optional[int] = ..., error_type: _Optional[str] = ..., attempt: _Optional[int] = ..., anomalies: _Optional[_Iterable[str]] = ...) -> None: ...
+    provider_known_by: str
+    model_known_by: str
+    model_as_given: str
+    def __init__(self, run_id: _Optional[str] = ..., call_id: _Optional[str] = ..., span_id: _Optional[int] = ..., node_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., started_unix_ns: _Optional[int] = ..., duration_ns: _Optional[int] = ..., status: _Optional[_Union[Status, str]] = ..., service_tier: _Optional[str] = ..., batch: _Optional[bool] = ..., time_to_first_token_ns: _Optional[int] = ..., response_id: _Optional[str] = ..., stated_cost_nanos: _Optional[int] = ..., error_type: _Optional[str] = ..., attempt: _Optional[int] = ..., anomalies: _Optional[_Iterable[str]] = ..., provider_known_by: _Optional[str] = ..., model_known_by: _Optional[str] = ..., model_as_given: _Optional[str] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "web_searches")
