@@ -8,10 +8,13 @@ import pytest
 
 from configurable_agents.cli.contracts import run_json, status_json
 from configurable_agents.errors import WireFormatError
+from configurable_agents.observability.cost_estimator import CostEstimator
+from configurable_agents.observability.receipts import PriceEntry, Receipt
+from configurable_agents.telemetry import LlmCall, PriceStatus, Usage
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "json.md"
 KEY_ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \|", re.MULTILINE)
-PLAIN_TYPES = {"string": str, "integer": int, "number": (int, float), "null": type(None)}
+PLAIN_TYPES = {"string": str, "integer": int, "number": (int, float), "null": type(None), "boolean": bool}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,9 @@ def problems(value, type_name, contract, path="") -> list[str]:
         assert isinstance(value, dict), path
         return in_each(value.items(), type_name[7:], contract, path)
     if type_name in PLAIN_TYPES:
-        fits = isinstance(value, PLAIN_TYPES[type_name]) and not isinstance(value, bool)
+        fits = isinstance(value, PLAIN_TYPES[type_name]) and isinstance(value, bool) is (
+            type_name == "boolean"
+        )
         return [] if fits else [f"{path}: {value!r} is no {type_name}"]
     return in_object(value, contract[type_name], contract, path)
 
@@ -79,6 +84,19 @@ def test_the_status_is_as_documented_and_shows_no_password(samples, contract):
     status = status_json(samples.status)
     assert problems(status, "status --json", contract) == []
     assert "secret" not in json.dumps(status)
+
+
+def test_receipts_are_as_documented(contract):
+    usage = Usage(1_000, 10, output_tokens=7, audio_output_tokens=3)
+    call = LlmCall("run", "call", 1, "draft", "openai", "gpt-4o", usage, 1, 1, model_as_given="openai/gpt-4o")
+    card = CostEstimator().rate_card("openai", "gpt-4o", at_unix_ns=1)
+    priced = PriceEntry(PriceStatus.PRICED, 10, 10, card)
+    former = PriceEntry(PriceStatus.UNPRICED, replaced_at_unix_ns=5, replaced_because="a new table")
+    receipts = [Receipt(call, priced, history=(former,)), Receipt(call._replace(usage=None), former)]
+    listed = [receipt.to_json() for receipt in receipts]
+    assert problems(listed, "list of explain --json", contract) == []
+    assert listed[0]["lines"][0]["rate_usd"] == "2.5"
+    assert listed[1]["lines"] == []
 
 
 def test_the_check_itself_notices_a_key_too_many_a_key_too_few_and_a_wrong_type(samples, contract):

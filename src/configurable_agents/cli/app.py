@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from configurable_agents.cli import terminal
+from configurable_agents.cli.explain import explain
 from configurable_agents.cli.reports import cost_report, profile_report
 from configurable_agents.cli.runs import runs
 from configurable_agents.cli.status import status
@@ -43,6 +44,7 @@ def main(
 
 app.command("cost-report")(cost_report)
 app.command("profile-report")(profile_report)
+app.command("explain")(explain)
 app.command("runs")(runs)
 app.command("status")(status)
 app.command("version")(version)

@@ -14,6 +14,7 @@ from configurable_agents.errors import (
     NotFoundError,
 )
 from configurable_agents.observability.cost_summary import CostSummary
+from configurable_agents.observability.receipts import Receipt
 from configurable_agents.runtime.profile_report import ProfileReport
 from configurable_agents.telemetry import WorkflowRunRecord
 from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus, Scope
@@ -73,6 +74,15 @@ class ReportClient:
 
         answer = self._ask("ListRuns", reports_pb2.ListRunsRequest(scope=_scope(scope), limit=limit))
         return [report_messages.run_from_message(run) for run in answer.runs], answer.matching
+
+    def receipts(self, scope: Scope, *, call_id: str = "", limit: int = 0) -> list[Receipt]:
+        """How the cost of a call came about; without `call_id` of the costliest calls, at most `limit`."""
+        from configurable_agents.wire import report_messages  # noqa: PLC0415
+        from configurable_agents.wire.v1 import reports_pb2  # noqa: PLC0415
+
+        request = reports_pb2.ExplainRequest(scope=_scope(scope), call_id=call_id, limit=limit)
+        answer = self._ask("ExplainCalls", request)
+        return [report_messages.receipt_from_message(each) for each in answer.receipts]
 
     def status(self) -> DaemonStatus:
         from configurable_agents.wire import report_messages  # noqa: PLC0415

@@ -83,6 +83,11 @@ RUNS_LISTED_MAX = 1_000
 
 RUNS_LISTED_DEFAULT = 20
 
+RECEIPTS_MAX = 100
+"""Receipts in one answer of ExplainCalls."""
+
+RECEIPTS_DEFAULT = 5
+
 PROFILED_SPANS_MAX = 500_000
 """Executions of one run that are read at once for its profile. A longer run keeps the totals of its
 analyzer (self times as they streamed in, no percentiles)."""

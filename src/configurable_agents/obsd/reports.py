@@ -20,7 +20,7 @@ import grpc.aio
 from configurable_agents.client.home import Home
 from configurable_agents.errors import AgentsObsError, InvalidValueError, LedgerError, NotFoundError
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger import queries
+from configurable_agents.obsd.ledger import call_queries, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.runs import LiveRuns
 from configurable_agents.runtime.profile_report import NodeProfile
@@ -110,6 +110,15 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
                 runs=[report_messages.run_to_message(self._with_live_bottlenecks(run)) for run in runs],
                 matching=matching,
             )
+
+        return await self._answer(context, ask)
+
+    async def ExplainCalls(self, request: pb.ExplainRequest, context: Context) -> Any:
+        scope = _scope(request.scope)
+
+        def ask(connection: sqlite3.Connection) -> pb.ReceiptList:
+            found = call_queries.receipts(connection, scope, request.call_id, limit=request.limit)
+            return pb.ReceiptList(receipts=[report_messages.receipt_to_message(each) for each in found])
 
         return await self._answer(context, ask)
 

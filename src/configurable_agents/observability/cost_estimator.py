@@ -182,10 +182,8 @@ def _priced(
     reason = ""
     rates = card.rates
     if card.tiers:
-        all_input = usage.all_input_tokens
-        if codes.SUMMED_REQUESTS not in anomalies:
-            rates = card.rates_for(all_input)
-        elif all_input > card.tiers[0][0]:
+        rates = applicable_rates(card, usage, anomalies)
+        if codes.SUMMED_REQUESTS in anomalies and usage.all_input_tokens > card.tiers[0][0]:
             reason = "its input is summed over several requests; the rate of a short request applies"
     refusal = _refusal(card, rates, usage, service_tier, anomalies)
     if refusal:
@@ -193,7 +191,7 @@ def _priced(
     yoctos = sum(map(mul, usage, rates.per_class)) + card.per_call_yoctos
     nanos, rest = divmod(yoctos, YOCTOS_PER_NANO)
     if rest * 2 > YOCTOS_PER_NANO or (rest * 2 == YOCTOS_PER_NANO and nanos & 1):
-        nanos += 1
+        nanos += 1  # half to even
     if not 0 <= nanos <= COST_NANOS_MAX:
         return Price(PriceStatus.UNPRICED, card=card, reason="its price is no amount anyone pays")
     if batch or service_tier:
@@ -201,6 +199,11 @@ def _priced(
     if anomalies:
         reason = reason or next((_REMARKS[code] for code in anomalies if code in _REMARKS), "")
     return Price(PriceStatus.PRICED, nanos, nanos, card, reason)
+
+
+def applicable_rates(card: RateCard, usage: Usage, anomalies: Collection[str]) -> Rates:
+    """The rates of a call. A threshold applies to one request, so a sum of several stays below it."""
+    return card.rates if codes.SUMMED_REQUESTS in anomalies else card.rates_for(usage.all_input_tokens)
 
 
 def _refusal(

@@ -6,8 +6,9 @@ arithmetic. Rates are counted in yoctodollars (1e-24 USD), a unit in which every
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
@@ -59,6 +60,8 @@ class RateCard:
     per_call_yoctos: int = 0
     own_rate_codes: frozenset[str] = frozenset()
     """Anomaly codes of tokens that the table prices apart and `Usage` does not count apart."""
+    overridden: tuple[str, ...] = ()
+    """The classes whose rates the user has set."""
 
     def rates_for(self, all_input_tokens: int) -> Rates:
         """The rates of one request with this much input."""
@@ -66,6 +69,19 @@ class RateCard:
             if all_input_tokens > threshold:
                 return rates
         return self.rates
+
+    def to_json(self) -> str:
+        """The card as stored beside the prices made with it; `from_json` reads it."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False, default=sorted)
+
+    @classmethod
+    def from_json(cls, text: str) -> RateCard:
+        fields = json.loads(text)
+        fields["rates"] = _rates_from_json(fields["rates"])
+        fields["tiers"] = tuple((start, _rates_from_json(rates)) for start, rates in fields["tiers"])
+        fields["own_rate_codes"] = frozenset(fields["own_rate_codes"])
+        fields["overridden"] = tuple(fields["overridden"])
+        return cls(**fields)
 
     def usd_per_million(self) -> dict[str, Decimal | None]:
         """The base rates for people: dollars per million tokens, per thousand of `web_searches`."""
@@ -75,6 +91,11 @@ class RateCard:
             rate = Decimal(self.rates.per_class[position] * units) / YOCTOS_PER_USD
             shown[name] = None if position in self.rates.missing else rate
         return shown
+
+
+def _rates_from_json(parts: Sequence[Sequence[int]]) -> Rates:
+    per_class, missing = parts
+    return Rates(tuple(per_class), tuple(missing))
 
 
 class PriceTable(Protocol):

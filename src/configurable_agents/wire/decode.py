@@ -95,7 +95,7 @@ def _node_finished(found: pb.NodeFinished) -> NodeFinished:
 def _decode_other(message: pb.Event) -> Event | RecordRefusedError:
     kind = message.WhichOneof("kind")
     if kind == "llm_call":
-        return _llm_call(message.llm_call)
+        return llm_call_from_message(message.llm_call)
     if kind == "run_started":
         return _run_started(message.run_started)
     if kind == "node_started":
@@ -143,7 +143,7 @@ def _edges(graph: pb.Graph) -> Iterator[tuple[str, str]]:
     return ((edge.from_node, edge.to_node) for edge in graph.edges)
 
 
-def _llm_call(message: pb.LlmCall) -> LlmCall:
+def llm_call_from_message(message: pb.LlmCall) -> LlmCall:
     return LlmCall(
         message.run_id,
         message.call_id,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost
+from configurable_agents.observability.price_table import RateCard
+from configurable_agents.observability.receipts import PriceEntry, Receipt
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
-from configurable_agents.telemetry import Status, WorkflowRunRecord
-from configurable_agents.wire.decode import usage_from_message
+from configurable_agents.telemetry import LlmCall, PriceStatus, Status, WorkflowRunRecord
+from configurable_agents.wire.decode import llm_call_from_message, usage_from_message
 from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus
 from configurable_agents.wire.v1 import reports_pb2 as pb
 from configurable_agents.wire.v1 import telemetry_pb2
@@ -100,6 +102,53 @@ def profile_report_from_message(message: pb.ProfileReport) -> ProfileReport:
         run_count=message.run_count,
         status=Status(message.status),
         wall_ns=message.wall_ns,
+    )
+
+
+def receipt_to_message(receipt: Receipt) -> pb.Receipt:
+    return pb.Receipt(
+        call=_call_to_message(receipt.call),
+        counted=receipt.counted,
+        price=_price_to_message(receipt.price),
+        history=[_price_to_message(price) for price in receipt.history],
+    )
+
+
+def _call_to_message(call: LlmCall) -> telemetry_pb2.LlmCall:
+    usage = None if call.usage is None else telemetry_pb2.Usage(**call.usage._asdict())
+    return telemetry_pb2.LlmCall(**{**call._asdict(), "usage": usage})
+
+
+def receipt_from_message(message: pb.Receipt) -> Receipt:
+    return Receipt(
+        llm_call_from_message(message.call),
+        _price_from_message(message.price),
+        counted=message.counted,
+        history=tuple(_price_from_message(price) for price in message.history),
+    )
+
+
+def _price_to_message(price: PriceEntry) -> pb.PriceEntry:
+    return pb.PriceEntry(
+        status=price.status.value,
+        cost_nanos=price.cost_nanos,
+        table_cost_nanos=price.table_cost_nanos,
+        rate_card="" if price.card is None else price.card.to_json(),
+        reason=price.reason,
+        replaced_at_unix_ns=price.replaced_at_unix_ns,
+        replaced_because=price.replaced_because,
+    )
+
+
+def _price_from_message(message: pb.PriceEntry) -> PriceEntry:
+    return PriceEntry(
+        PriceStatus(message.status),
+        message.cost_nanos,
+        message.table_cost_nanos if message.HasField("table_cost_nanos") else None,
+        RateCard.from_json(message.rate_card) if message.rate_card else None,
+        message.reason,
+        message.replaced_at_unix_ns,
+        message.replaced_because,
     )
 
 

@@ -31,14 +31,14 @@ CREATE TABLE runs (
     tags                  TEXT NOT NULL DEFAULT '{}',   -- JSON object
     graph                 TEXT,                          -- JSON: nodes, edges
     attach_mlflow_run_id  TEXT NOT NULL DEFAULT '',      -- the MLflow run the workflow asked for
+    repriced              TEXT NOT NULL DEFAULT '',      -- JSON: when, why, from what to what
+    repriced_events       INTEGER NOT NULL DEFAULT -1,   -- `events` when its prices were last changed
     events                INTEGER NOT NULL DEFAULT 0,
     node_executions       INTEGER NOT NULL DEFAULT 0,
     last_event_unix_ns    INTEGER NOT NULL,
     last_received_unix_ns INTEGER NOT NULL,
     profiled_events       INTEGER NOT NULL DEFAULT -1,   -- `events` when the stored profile was made
-    bottleneck_info       TEXT NOT NULL DEFAULT '',      -- JSON
-    repriced_events       INTEGER NOT NULL DEFAULT -1,   -- `events` when its prices were last changed
-    repriced              TEXT NOT NULL DEFAULT ''       -- JSON: when, why, from what to what
+    bottleneck_info       TEXT NOT NULL DEFAULT ''       -- JSON
 );
 CREATE INDEX runs_by_experiment ON runs (experiment, started_unix_ns);
 CREATE INDEX runs_by_start ON runs (started_unix_ns);

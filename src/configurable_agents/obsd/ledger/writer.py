@@ -7,7 +7,6 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -307,8 +306,7 @@ class SqliteLedger:
     def card_id(self, card: RateCard) -> int:
         found = self._cards.get(card)
         if found is None:
-            text = json.dumps(asdict(card), sort_keys=True, ensure_ascii=False, default=sorted)
-            found = self._cards[card] = self._intern("rate_cards", "card", text)
+            found = self._cards[card] = self._intern("rate_cards", "card", card.to_json())
         return found
 
     def _intern(self, table: str, column: str, text: str) -> int:
@@ -590,7 +588,12 @@ class _Change:
     def _llm_call(self, event: LlmCall) -> None:
         ledger = self._ledger
         run = self._run(event.run_id, event.started_unix_ns)
-        key = (run, ledger.name_id(event.node_id), ledger.name_id(event.provider), ledger.name_id(event.model))
+        key = (
+            run,
+            ledger.name_id(event.node_id),
+            ledger.name_id(event.provider),
+            ledger.name_id(event.model),
+        )
         price = ledger.price(event)
         card = None if price.card is None else ledger.card_id(price.card)
         totals = totals_of(event, price.status, price.cost_nanos)

@@ -157,6 +157,52 @@ class RunList(_message.Message):
     matching: int
     def __init__(self, runs: _Optional[_Iterable[_Union[RunRecord, _Mapping]]] = ..., matching: _Optional[int] = ...) -> None: ...
 
+class ExplainRequest(_message.Message):
+    __slots__ = ("scope", "call_id", "limit")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    call_id: str
+    limit: int
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., call_id: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class Receipt(_message.Message):
+    __slots__ = ("call", "counted", "price", "history")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    call: _telemetry_pb2.LlmCall
+    counted: bool
+    price: PriceEntry
+    history: _containers.RepeatedCompositeFieldContainer[PriceEntry]
+    def __init__(self, call: _Optional[_Union[_telemetry_pb2.LlmCall, _Mapping]] = ..., counted: _Optional[bool] = ..., price: _Optional[_Union[PriceEntry, _Mapping]] = ..., history: _Optional[_Iterable[_Union[PriceEntry, _Mapping]]] = ...) -> None: ...
+
+class PriceEntry(_message.Message):
+    __slots__ = ("status", "cost_nanos", "table_cost_nanos", "rate_card", "reason", "replaced_at_unix_ns", "replaced_because")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    COST_NANOS_FIELD_NUMBER: _ClassVar[int]
+    TABLE_COST_NANOS_FIELD_NUMBER: _ClassVar[int]
+    RATE_CARD_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_AT_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    cost_nanos: int
+    table_cost_nanos: int
+    rate_card: str
+    reason: str
+    replaced_at_unix_ns: int
+    replaced_because: str
+    def __init__(self, status: _Optional[str] = ..., cost_nanos: _Optional[int] = ..., table_cost_nanos: _Optional[int] = ..., rate_card: _Optional[str] = ..., reason: _Optional[str] = ..., replaced_at_unix_ns: _Optional[int] = ..., replaced_because: _Optional[str] = ...) -> None: ...
+
+class ReceiptList(_message.Message):
+    __slots__ = ("receipts",)
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    receipts: _containers.RepeatedCompositeFieldContainer[Receipt]
+    def __init__(self, receipts: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ...) -> None: ...
+
 class StatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -54,6 +54,11 @@ class ReportServiceStub:
                 request_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.StatusRequest.SerializeToString,
                 response_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.DaemonStatus.FromString,
                 _registered_method=True)
+        self.ExplainCalls = channel.unary_unary(
+                '/configurable_agents.wire.v1.ReportService/ExplainCalls',
+                request_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.ReceiptList.FromString,
+                _registered_method=True)
 
 
 class ReportServiceServicer:
@@ -84,6 +89,12 @@ class ReportServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainCalls(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReportServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -106,6 +117,11 @@ def add_ReportServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.StatusRequest.FromString,
                     response_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.DaemonStatus.SerializeToString,
+            ),
+            'ExplainCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainCalls,
+                    request_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.ExplainRequest.FromString,
+                    response_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.ReceiptList.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -216,6 +232,33 @@ class ReportService:
             '/configurable_agents.wire.v1.ReportService/GetStatus',
             configurable__agents_dot_wire_dot_v1_dot_reports__pb2.StatusRequest.SerializeToString,
             configurable__agents_dot_wire_dot_v1_dot_reports__pb2.DaemonStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/configurable_agents.wire.v1.ReportService/ExplainCalls',
+            configurable__agents_dot_wire_dot_v1_dot_reports__pb2.ExplainRequest.SerializeToString,
+            configurable__agents_dot_wire_dot_v1_dot_reports__pb2.ReceiptList.FromString,
             options,
             channel_credentials,
             insecure,
