@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simulated.completions import Completion, Model, PrefixCache, Prompt, Tokens, complete, text_of
 from simulated.exchange import EVENT_STREAM, Part, Reply, Request, Statement, event, json_reply, new_id
+from simulated.forms import ToolCall, tool_call
 
 PROVIDER = "anthropic"
 MODELS = {
@@ -24,17 +26,33 @@ def answer_messages(request: Request, cache: PrefixCache) -> Reply:
     text, marked = _prompt_text(request.body)
     prompt = Prompt(text, request.body.get("max_tokens"), cache_characters=marked)
     completion = complete(MODELS_BY_NAME[request.body["model"]], prompt, cache)
+    wanted = tool_call(_tools(request.body), completion)
     response_id = new_id("msg_")
     statement = Statement(PROVIDER, completion.model.snapshot, response_id, completion.tokens)
     if request.wants_stream:
-        return Reply(200, EVENT_STREAM, _stream(response_id, completion), statement=statement)
+        return Reply(200, EVENT_STREAM, _stream(response_id, completion, wanted), statement=statement)
     whole = {
         **_message(response_id, completion),
-        "content": [{"type": "text", "text": completion.text}],
-        "stop_reason": _stop_reason(completion),
+        "content": [_tool_use(wanted) if wanted else {"type": "text", "text": completion.text}],
+        "stop_reason": _stop_reason(completion, wanted),
         "usage": _usage(completion.tokens),
     }
     return json_reply(200, whole, delay_s=completion.duration_s, statement=statement)
+
+
+def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Tools that may be called now: the one that is demanded, else none once a tool has answered."""
+    offered = {str(tool.get("name")): tool.get("input_schema") or {} for tool in body.get("tools") or ()}
+    choice = body.get("tool_choice") or {}
+    if choice.get("type") == "tool":
+        return {name: schema for name, schema in offered.items() if name == choice.get("name")}
+    content = (body.get("messages") or [{}])[-1].get("content")
+    answered = isinstance(content, list) and any(block.get("type") == "tool_result" for block in content)
+    return {} if answered or choice.get("type") == "none" else offered
+
+
+def _tool_use(wanted: ToolCall) -> dict[str, Any]:
+    return {"type": "tool_use", "id": new_id("toolu_"), "name": wanted.name, "input": wanted.arguments}
 
 
 def _refusal(request: Request) -> Reply | None:
@@ -89,7 +107,9 @@ def _usage(tokens: Tokens) -> dict[str, Any]:
     }
 
 
-def _stop_reason(completion: Completion) -> str:
+def _stop_reason(completion: Completion, wanted: ToolCall | None) -> str:
+    if wanted:
+        return "tool_use"
     return "max_tokens" if completion.cut_short else "end_turn"
 
 
@@ -105,19 +125,21 @@ def _message(response_id: str, completion: Completion) -> dict[str, Any]:
     }
 
 
-def _stream(response_id: str, completion: Completion) -> Iterator[Part]:
-    for delay_s, name, fields in _stream_events(response_id, completion):
+def _stream(response_id: str, completion: Completion, wanted: ToolCall | None) -> Iterator[Part]:
+    for delay_s, name, fields in _stream_events(response_id, completion, wanted):
         yield Part(delay_s, event({"type": name, **fields}, name=name))
 
 
-def _stream_events(response_id: str, completion: Completion) -> Iterator[tuple[float, str, dict[str, Any]]]:
+def _stream_events(
+    response_id: str, completion: Completion, wanted: ToolCall | None
+) -> Iterator[tuple[float, str, dict[str, Any]]]:
     usage = _usage(completion.tokens)
     begun = {**_message(response_id, completion), "usage": {**usage, "output_tokens": 1}}
     yield completion.first_piece_s, "message_start", {"message": begun}
-    yield 0, "content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}
+    block = {**_tool_use(wanted), "input": {}} if wanted else {"type": "text", "text": ""}
+    yield 0, "content_block_start", {"index": 0, "content_block": block}
     yield 0, "ping", {}
-    for piece in completion.pieces:
-        delta = {"type": "text_delta", "text": piece}
+    for delta in _deltas(completion, wanted):
         yield completion.piece_s, "content_block_delta", {"index": 0, "delta": delta}
     yield 0, "content_block_stop", {"index": 0}
     final = {
@@ -129,6 +151,18 @@ def _stream_events(response_id: str, completion: Completion) -> Iterator[tuple[f
             "output_tokens",
         )
     }
-    delta = {"stop_reason": _stop_reason(completion), "stop_sequence": None}
+    delta = {"stop_reason": _stop_reason(completion, wanted), "stop_sequence": None}
     yield 0, "message_delta", {"delta": delta, "usage": final}
     yield 0, "message_stop", {}
+
+
+def _deltas(completion: Completion, wanted: ToolCall | None) -> Iterator[dict[str, Any]]:
+    """Pieces of the text, or of the arguments as JSON; as many of either."""
+    if wanted is None:
+        for piece in completion.pieces:
+            yield {"type": "text_delta", "text": piece}
+        return
+    text = json.dumps(wanted.arguments)
+    size = -(-len(text) // max(1, len(completion.pieces)))
+    for start in range(0, len(text), size):
+        yield {"type": "input_json_delta", "partial_json": text[start : start + size]}

@@ -8,6 +8,7 @@ from typing import Any
 
 from simulated.completions import Completion, Model, PrefixCache, Prompt, Tokens, complete, text_of
 from simulated.exchange import EVENT_STREAM, Part, Reply, Request, Statement, event, json_reply, new_id
+from simulated.forms import ToolCall, in_form, tool_call
 
 PROVIDER = "google"
 MODELS = {
@@ -28,14 +29,14 @@ def answer_generate(request: Request, cache: PrefixCache) -> Reply:
     refused = _refusal(request, version, name, method)
     if refused is not None:
         return refused
-    completion = complete(MODELS[name], _prompt(request.body), cache)
+    completion = in_form(complete(MODELS[name], _prompt(request.body), cache), _form(request.body))
+    wanted = tool_call(_tools(request.body), completion)
     response_id = new_id("", digits=22)
     statement = Statement(PROVIDER, name, response_id, completion.tokens)
     if method == "streamGenerateContent":
-        return Reply(200, EVENT_STREAM, _stream(response_id, completion), statement=statement)
-    whole = _chunk(
-        response_id, completion, completion.text, _usage(completion.tokens), finish=_finish(completion)
-    )
+        return Reply(200, EVENT_STREAM, _stream(response_id, completion, wanted), statement=statement)
+    part = _function_call(wanted) if wanted else {"text": completion.text}
+    whole = _chunk(response_id, completion, part, _usage(completion.tokens), finish=_finish(completion))
     return json_reply(200, whole, delay_s=completion.duration_s, statement=statement)
 
 
@@ -56,6 +57,27 @@ def _prompt(body: Mapping[str, Any]) -> Prompt:
     budget = thinking.get("thinking_budget", thinking.get("thinkingBudget"))
     text = text_of([body.get("systemInstruction"), body.get("contents")])
     return Prompt(text, settings.get("maxOutputTokens"), reasons=budget != 0)
+
+
+def _form(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    settings = body.get("generationConfig") or {}
+    return settings.get("responseJsonSchema") or settings.get("responseSchema")
+
+
+def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Functions that may be called now: none once one has answered."""
+    parts = (body.get("contents") or [{}])[-1].get("parts") or ()
+    if any("functionResponse" in part for part in parts):
+        return {}
+    return {
+        str(function.get("name")): function.get("parametersJsonSchema") or function.get("parameters") or {}
+        for tool in body.get("tools") or ()
+        for function in tool.get("functionDeclarations") or ()
+    }
+
+
+def _function_call(wanted: ToolCall) -> dict[str, Any]:
+    return {"functionCall": {"name": wanted.name, "args": wanted.arguments}}
 
 
 def _refusal(request: Request, version: str, name: str, method: str) -> Reply | None:
@@ -103,9 +125,14 @@ def _finish(completion: Completion) -> str:
 
 
 def _chunk(
-    response_id: str, completion: Completion, text: str, usage: Mapping[str, Any], *, finish: str = ""
+    response_id: str,
+    completion: Completion,
+    part: Mapping[str, Any],
+    usage: Mapping[str, Any],
+    *,
+    finish: str = "",
 ) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}
+    candidate: dict[str, Any] = {"content": {"parts": [part], "role": "model"}, "index": 0}
     if finish:
         candidate["finishReason"] = finish
     return {
@@ -116,18 +143,27 @@ def _chunk(
     }
 
 
-def _stream(response_id: str, completion: Completion) -> Iterator[Part]:
+def _stream(response_id: str, completion: Completion, wanted: ToolCall | None) -> Iterator[Part]:
     """Every chunk carries the counts so far; only the last carries all of them."""
+    if wanted:
+        usage, finish = _usage(completion.tokens), _finish(completion)
+        whole = _chunk(response_id, completion, _function_call(wanted), usage, finish=finish)
+        yield Part(completion.duration_s, event(whole))
+        return
     pieces = completion.pieces or ("",)
     sent = 0
     for number, piece in enumerate(pieces, start=1):
         delay_s = completion.piece_s + (completion.first_piece_s if number == 1 else 0)
         if number == len(pieces):
             last = _chunk(
-                response_id, completion, piece, _usage(completion.tokens), finish=_finish(completion)
+                response_id,
+                completion,
+                {"text": piece},
+                _usage(completion.tokens),
+                finish=_finish(completion),
             )
             yield Part(delay_s, event(last))
             return
         sent += len(piece.split())
         so_far = _usage(completion.tokens._replace(output=sent))
-        yield Part(delay_s, event(_chunk(response_id, completion, piece, so_far)))
+        yield Part(delay_s, event(_chunk(response_id, completion, {"text": piece}, so_far)))

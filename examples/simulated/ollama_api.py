@@ -9,6 +9,7 @@ from typing import Any
 
 from simulated.completions import Completion, Model, PrefixCache, Prompt, complete, text_of
 from simulated.exchange import NDJSON, Part, Reply, Request, Statement, json_reply, new_id
+from simulated.forms import ToolCall, in_form, tool_call
 
 PROVIDER = "ollama"
 MODELS = {
@@ -20,8 +21,12 @@ NS_PER_S = 1_000_000_000
 
 
 def answer_chat(request: Request, cache: PrefixCache) -> Reply:
-    def said(text: str) -> dict[str, Any]:
-        return {"message": {"role": "assistant", "content": text}}
+    def said(text: str, wanted: ToolCall | None = None) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if wanted:
+            call = {"function": {"name": wanted.name, "arguments": wanted.arguments}}
+            message |= {"content": "", "tool_calls": [call]}
+        return {"message": message}
 
     return _answer(request, cache, text_of(request.body.get("messages")), said)
 
@@ -43,16 +48,32 @@ def _answer(request: Request, cache: PrefixCache, text: str, said: Any) -> Reply
         busy = {"error": "server busy, please try again. maximum pending requests exceeded"}
         return json_reply(503, busy)
     limit = (request.body.get("options") or {}).get("num_predict")
-    completion = complete(model, Prompt(text, limit, cache_characters=0), cache)
+    form = request.body.get("format")
+    schema = form if isinstance(form, Mapping) else None
+    completion = in_form(complete(model, Prompt(text, limit, cache_characters=0), cache), schema)
+    wanted = tool_call(_tools(request.body), completion)
     known = cache.seen_before(name, text)
     stated = completion.tokens._replace(input=0) if known else completion.tokens
     statement = Statement(PROVIDER, name, new_id("local-"), stated)
     counts = _counts(completion, known=known)
     if request.body.get("stream") is False:
-        whole = {**_heading(name), **said(completion.text), **counts}
+        answer = said(completion.text, wanted) if wanted else said(completion.text)
+        whole = {**_heading(name), **answer, **counts}
         return json_reply(200, whole, delay_s=completion.duration_s, statement=statement)
+    if wanted:
+        line = json.dumps({**_heading(name), **said("", wanted), **counts}).encode() + b"\n"
+        return Reply(200, NDJSON, [Part(completion.duration_s, line)], statement=statement)
     parts = _stream(name, completion, said, counts)
     return Reply(200, NDJSON, parts, statement=statement)
+
+
+def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Tools that may be called now: none once a tool has answered."""
+    messages = body.get("messages") or [{}]
+    if messages[-1].get("role") == "tool":
+        return {}
+    functions = [tool.get("function") or {} for tool in body.get("tools") or ()]
+    return {str(function.get("name")): function.get("parameters") or {} for function in functions}
 
 
 def _heading(name: str) -> dict[str, Any]:

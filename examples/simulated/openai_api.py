@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from simulated.completions import Completion, Model, PrefixCache, Prompt, Tokens, complete, text_of
 from simulated.exchange import EVENT_STREAM, Part, Reply, Request, Statement, event, json_reply, new_id
+from simulated.forms import ToolCall, in_form, tool_call
 
 PROVIDER = "openai"
 MODELS = {
@@ -36,14 +38,15 @@ def answer_chat(request: Request, cache: PrefixCache) -> Reply:
         body.get("max_completion_tokens") or body.get("max_tokens"),
         reasons=body.get("reasoning_effort") not in EFFORTS_WITHOUT_REASONING,
     )
-    completion = complete(MODELS_BY_NAME[body["model"]], prompt, cache)
+    completion = in_form(complete(MODELS_BY_NAME[body["model"]], prompt, cache), _chat_form(body))
+    wanted = tool_call(_chat_tools(body), completion)
     response_id = new_id("chatcmpl-")
     if not request.wants_stream:
-        whole = _chat_body(response_id, body, completion)
+        whole = _chat_body(response_id, body, completion, wanted)
         statement = _statement(response_id, completion, completion.tokens)
         return json_reply(200, whole, delay_s=completion.duration_s, statement=statement)
     stated = completion.tokens if _wants_usage(body) else None
-    parts = _chat_stream(response_id, body, completion)
+    parts = _chat_stream(response_id, body, completion, wanted)
     return Reply(200, EVENT_STREAM, parts, statement=_statement(response_id, completion, stated))
 
 
@@ -66,6 +69,26 @@ def answer_responses(request: Request, cache: PrefixCache) -> Reply:
         return json_reply(200, whole, delay_s=completion.duration_s, statement=statement)
     parts = _response_stream(response_id, body, completion)
     return Reply(200, EVENT_STREAM, parts, statement=statement)
+
+
+def _chat_form(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The schema that the text must follow, if one is given."""
+    wanted = body.get("response_format") or {}
+    return (wanted.get("json_schema") or {}).get("schema")
+
+
+def _chat_tools(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Tools that may be called now: none once a tool has answered, none when they are forbidden."""
+    messages = body.get("messages") or [{}]
+    if messages[-1].get("role") == "tool" or body.get("tool_choice") == "none":
+        return {}
+    functions = [tool.get("function") or {} for tool in body.get("tools") or ()]
+    return {str(function.get("name")): function.get("parameters") or {} for function in functions}
+
+
+def _chat_tool_call(wanted: ToolCall) -> dict[str, Any]:
+    function = {"name": wanted.name, "arguments": json.dumps(wanted.arguments)}
+    return {"id": new_id("call_"), "type": "function", "function": function}
 
 
 def _refusal(request: Request) -> Reply | None:
@@ -130,13 +153,17 @@ def _finish_reason(completion: Completion) -> str:
     return "length" if completion.cut_short else "stop"
 
 
-def _chat_body(response_id: str, body: Mapping[str, Any], completion: Completion) -> dict[str, Any]:
+def _chat_body(
+    response_id: str, body: Mapping[str, Any], completion: Completion, wanted: ToolCall | None
+) -> dict[str, Any]:
     message = {"role": "assistant", "content": completion.text, "refusal": None, "annotations": []}
+    if wanted:
+        message |= {"content": None, "tool_calls": [_chat_tool_call(wanted)]}
     choice = {
         "index": 0,
         "message": message,
         "logprobs": None,
-        "finish_reason": _finish_reason(completion),
+        "finish_reason": "tool_calls" if wanted else _finish_reason(completion),
     }
     return {
         "id": response_id,
@@ -150,7 +177,9 @@ def _chat_body(response_id: str, body: Mapping[str, Any], completion: Completion
     }
 
 
-def _chat_stream(response_id: str, body: Mapping[str, Any], completion: Completion) -> Iterator[Part]:
+def _chat_stream(
+    response_id: str, body: Mapping[str, Any], completion: Completion, wanted: ToolCall | None
+) -> Iterator[Part]:
     heading: dict[str, Any] = {
         "id": response_id,
         "object": "chat.completion.chunk",
@@ -167,9 +196,13 @@ def _chat_stream(response_id: str, body: Mapping[str, Any], completion: Completi
         return event({**heading, "choices": [choice]})
 
     yield Part(completion.first_piece_s, chunk({"role": "assistant", "content": "", "refusal": None}))
-    for piece in completion.pieces:
-        yield Part(completion.piece_s, chunk({"content": piece}))
-    yield Part(0, chunk({}, _finish_reason(completion)))
+    if wanted:
+        call = {"index": 0, **_chat_tool_call(wanted)}
+        yield Part(completion.duration_s - completion.first_piece_s, chunk({"tool_calls": [call]}))
+    else:
+        for piece in completion.pieces:
+            yield Part(completion.piece_s, chunk({"content": piece}))
+    yield Part(0, chunk({}, "tool_calls" if wanted else _finish_reason(completion)))
     if _wants_usage(body):
         yield Part(0, event({**heading, "choices": [], "usage": _chat_usage(completion.tokens)}))
     yield Part(0, b"data: [DONE]\n\n")
