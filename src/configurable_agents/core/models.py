@@ -77,7 +77,7 @@ def model_name(settings: Llm, *, node_id: str) -> ModelName:
     found = detect_provider(model, provider=provider or "").provider
     if found == "unknown":
         raise ConfigurationError(
-            f"node {node_id!r}: who serves {model!r}? Write provider: openai (anthropic, google, ollama) beside it"
+            f"node {node_id!r}: who serves {model!r}? Write provider: openai (or another) beside it"
         )
     return ModelName(found, normalise_model(found, model))
 
@@ -86,7 +86,7 @@ class ChatModels:
     """The chat models of one run. Each is made when it is first asked for; all share the run's event loop.
 
     LangChain keeps the HTTP connections of OpenAI and Anthropic for the whole process, and with them the
-    event loop they were made in; a second run would find it closed. So these get connections of the run's own.
+    event loop they were made in; a second run would find it closed. So these get connections of their own.
     """
 
     def __init__(self) -> None:
