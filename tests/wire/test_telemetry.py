@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,7 +101,58 @@ def test_every_event_comes_back_as_it_was_recorded(recorded: list[Event], first_
 def test_a_frame_is_one_entry_of_a_batch_and_nothing_more(event: Event) -> None:
     [frame] = frames_of(event)
     assert frame_end(frame, 0) == len(frame)
-    assert pb.Batch.FromString(frame).SerializeToString() == frame
+    read = pb.Batch.FromString(frame)
+    assert len(read.events) == 1
+    read.ClearField("events")
+    assert read.SerializeToString() == b""
+
+
+@pytest.mark.parametrize(
+    "duration_ns", [0, 1, 127, 128, 2**14, 2**28 - 1, 2**28, 2**42 - 1, 2**42, 2**63 - 1]
+)
+@pytest.mark.parametrize("started_unix_ns", [0, 127, 2**56 - 1, 2**56, 10**18, 2**63 - 1])
+@pytest.mark.parametrize("span_id", [1, 2**63, 2**64 - 1])
+def test_an_ordinary_execution_keeps_its_figures_whatever_their_size(
+    duration_ns: int, started_unix_ns: int, span_id: int
+) -> None:
+    event = node()._replace(
+        span_id=span_id,
+        parent_span_id=span_id - 1,
+        started_unix_ns=started_unix_ns,
+        duration_ns=duration_ns,
+    )
+    assert decode_batch(frames_of(event)[0]).events == [event]
+
+
+@pytest.mark.parametrize("field", ["started_unix_ns", "duration_ns", "span_id", "parent_span_id"])
+def test_an_execution_with_a_figure_beyond_64_bits_is_refused(field: str) -> None:
+    with pytest.raises(RecordRefusedError, match="cannot encode NodeFinished"):
+        EventEncoder().encode(node()._replace(**{field: 2**64}))
+
+
+def test_nodes_of_one_name_are_told_apart_by_run_and_attempt() -> None:
+    several = [
+        node()._replace(run_id=run_id, attempt=attempt, node_id=node_id)
+        for run_id in ("run", "other")
+        for attempt in (1, 2)
+        for node_id in ("draft", "check", "x" * 300)
+    ]
+    assert decode_batch(b"".join(frames_of(*several, *several))).events == several * 2
+
+
+def test_encoding_many_events_keeps_nothing_of_them() -> None:
+    encoder = EventEncoder()
+    memory = psutil.Process()
+
+    def record(start: int) -> None:
+        for index in range(start, start + 20_000):
+            encoder.encode(node(f"node-{index}-{'x' * 60}"))
+
+    record(0)
+    before_bytes = memory.memory_info().rss
+    for start in range(20_000, 200_000, 20_000):
+        record(start)
+    assert memory.memory_info().rss - before_bytes < 4_000_000
 
 
 @given(st.lists(events, min_size=1, max_size=4), st.data())

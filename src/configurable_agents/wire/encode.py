@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from configurable_agents.errors import RecordRefusedError
 from configurable_agents.telemetry import (
     Event,
@@ -10,6 +12,7 @@ from configurable_agents.telemetry import (
     NodeStarted,
     RunFinished,
     RunStarted,
+    Status,
 )
 from configurable_agents.wire.frames import EVENT_BYTES_MAX, EVENTS_TAG, varint
 from configurable_agents.wire.v1 import telemetry_pb2 as pb
@@ -23,71 +26,125 @@ _FIELD_TAGS: dict[type, int] = {
 }
 """Tags of `Event.kind`, length-delimited."""
 
-_SHORT = 120
-"""Bodies up to this many bytes have one-byte lengths all the way out."""
+_OK = Status.OK
+
+CONSTANT_BYTES_MAX = 1024
+"""The beginning of a node event with longer names is not kept."""
+
+CONSTANTS_KEPT_MAX = 4096
+"""Beginnings of node events kept (run, node, attempt). At the bound they are made anew."""
+
+_NODE_FIGURES = struct.Struct("<QBQBHHHHbBHHH")
+"""Of a `NodeFinished`: span, parent span, start (9 bytes of varint), duration (6); all but the first behind
+their tags."""
+_pack_figures = _NODE_FIGURES.pack
+_SPAN_TAG, _PARENT_SPAN_TAG, _STARTED_TAG, _DURATION_TAG = 0x11, 0x19, 0x30, 0x38
+
+_PAIRS = [low | 0x80 | high << 8 | 0x8000 for high in range(128) for low in range(128)]
+"""Two bytes of a varint, both to be continued, for each 14 bits. One look takes 15 ns, shifting takes 110."""
 
 
 class EventEncoder:
-    """Turns events into frames (see `wire.frames`).
+    """Turns events into frames (see `wire.frames`). Thread-safe.
 
-    Not thread-safe: it fills one reused message for the commonest event, which is half the price
-    of making a new one (0.6 µs against 1.1 µs).
+    An ordinary `NodeFinished`, the commonest event by far, is put together by hand: what its node and
+    run say was encoded before, and its figures have fixed places. That takes 0.6 µs instead of 1.1 µs
+    for filling a message; a new message takes 1.9 µs, and one used again never gives back the memory of
+    the strings it held.
     """
 
     def __init__(self) -> None:
-        self._node_finished = pb.NodeFinished()
-        self._short_heads = {
-            tag: [bytes((EVENTS_TAG, size + 2, tag, size)) for size in range(_SHORT)]
-            for tag in _FIELD_TAGS.values()
-        }
+        self._node_constants: dict[tuple[str, str, int], bytes] = {}
 
     def encode(self, event: Event) -> bytes:
         """The event as a frame. Raises `RecordRefusedError` when a value does not fit the wire."""
         try:
-            body = self._body(event)
-            tag = _FIELD_TAGS[type(event)]
+            if type(event) is NodeFinished:
+                run_id, span_id, parent_id, node_id, attempt, started, duration, status, error_type = event
+                constants = self._node_constants.get((run_id, node_id, attempt))
+                if constants is None:
+                    constants = self._new_constants(run_id, node_id, attempt)
+                if constants and status is _OK and error_type == "" and started | duration >= 0:
+                    try:
+                        return constants + _pack_figures(
+                            span_id,
+                            _PARENT_SPAN_TAG,
+                            parent_id,
+                            _STARTED_TAG,
+                            _PAIRS[started & 0x3FFF],
+                            _PAIRS[started >> 14 & 0x3FFF],
+                            _PAIRS[started >> 28 & 0x3FFF],
+                            _PAIRS[started >> 42 & 0x3FFF],
+                            started >> 56,
+                            _DURATION_TAG,
+                            _PAIRS[duration & 0x3FFF],
+                            _PAIRS[duration >> 14 & 0x3FFF],
+                            _PAIRS[duration >> 28] & 0x7FFF,
+                        )
+                    except (struct.error, IndexError):  # figures that need more room, or do not fit at all
+                        pass
+            return _framed(event)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise RecordRefusedError(
                 "unencodable", f"cannot encode {type(event).__name__}: {error}"
             ) from error
-        size = len(body)
-        if size < _SHORT:
-            return self._short_heads[tag][size] + body
-        inner = bytes((tag,)) + varint(size) + body
-        if len(inner) > EVENT_BYTES_MAX:
-            raise RecordRefusedError(
-                "event_too_long",
-                f"a {type(event).__name__} of {len(inner)} bytes; the limit is {EVENT_BYTES_MAX}",
-            )
-        return bytes((EVENTS_TAG,)) + varint(len(inner)) + inner
 
-    def _body(self, event: Event) -> bytes:
-        if type(event) is NodeFinished:
-            return self._node_finished_body(event)
-        if isinstance(event, LlmCall):
-            return _llm_call(event).SerializeToString()
-        if isinstance(event, RunStarted):
-            return _run_started(event).SerializeToString()
-        if isinstance(event, NodeStarted):
-            return pb.NodeStarted(**event._asdict()).SerializeToString()
-        if isinstance(event, RunFinished):
-            return pb.RunFinished(**event._asdict()).SerializeToString()
-        raise TypeError(f"{type(event).__name__} is not an event")
+    def _new_constants(self, run_id: str, node_id: str, attempt: int) -> bytes:
+        """The frame of a node that went well, up to its figures; empty when it is too long for this."""
+        known = self._node_constants
+        if len(known) >= CONSTANTS_KEPT_MAX:
+            known.clear()
+        message = pb.NodeFinished(status=pb.STATUS_OK)
+        message.run_id, message.node_id, message.attempt = run_id, node_id, attempt
+        body = message.SerializeToString()
+        inner = bytes((_FIELD_TAGS[NodeFinished],)) + varint(len(body) + 1 + _NODE_FIGURES.size) + body
+        head = bytes((EVENTS_TAG,)) + varint(len(inner) + 1 + _NODE_FIGURES.size)
+        constants = head + inner + bytes((_SPAN_TAG,))
+        if len(constants) > CONSTANT_BYTES_MAX:
+            constants = b""
+        known[run_id, node_id, attempt] = constants
+        return constants
 
-    def _node_finished_body(self, event: NodeFinished) -> bytes:
-        message = self._node_finished
-        (
-            message.run_id,
-            message.span_id,
-            message.parent_span_id,
-            message.node_id,
-            message.attempt,
-            message.started_unix_ns,
-            message.duration_ns,
-            message.status,
-            message.error_type,
-        ) = event  # type: ignore[assignment]  # the stub wants its own enum of the same numbers
-        return message.SerializeToString()
+
+def _framed(event: Event) -> bytes:
+    body = _body(event)
+    inner = bytes((_FIELD_TAGS[type(event)],)) + varint(len(body)) + body
+    if len(inner) > EVENT_BYTES_MAX:
+        raise RecordRefusedError(
+            "event_too_long",
+            f"a {type(event).__name__} of {len(inner)} bytes; the limit is {EVENT_BYTES_MAX}",
+        )
+    return bytes((EVENTS_TAG,)) + varint(len(inner)) + inner
+
+
+def _body(event: Event) -> bytes:
+    if isinstance(event, LlmCall):
+        return _llm_call(event).SerializeToString()
+    if isinstance(event, RunStarted):
+        return _run_started(event).SerializeToString()
+    if isinstance(event, NodeFinished):
+        return _node_finished(event)
+    if isinstance(event, NodeStarted):
+        return pb.NodeStarted(**event._asdict()).SerializeToString()
+    if isinstance(event, RunFinished):
+        return pb.RunFinished(**event._asdict()).SerializeToString()
+    raise TypeError(f"{type(event).__name__} is not an event")
+
+
+def _node_finished(event: NodeFinished) -> bytes:
+    message = pb.NodeFinished()
+    (
+        message.run_id,
+        message.span_id,
+        message.parent_span_id,
+        message.node_id,
+        message.attempt,
+        message.started_unix_ns,
+        message.duration_ns,
+        message.status,
+        message.error_type,
+    ) = event  # type: ignore[assignment]  # the stub wants its own enum of the same numbers
+    return message.SerializeToString()
 
 
 def _run_started(event: RunStarted) -> pb.RunStarted:
