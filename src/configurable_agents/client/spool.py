@@ -17,10 +17,10 @@ import os
 import re
 import struct
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 from configurable_agents.errors import SpoolDamagedError, WireFormatError
 from configurable_agents.wire.frames import frame_end
@@ -37,6 +37,7 @@ _MAGIC = b"AOSPOOL1"
 _HEAD = struct.Struct("<8s16sQIQ")
 """Magic, producer id, first sequence, process id, creation time in Unix ns."""
 _CRC = struct.Struct("<I")
+_pack_crc = _CRC.pack
 HEAD_BYTES = _HEAD.size + _CRC.size
 _NAME = re.compile(r"([0-9a-f]{32})-([0-9]{20})\.spool")
 
@@ -103,9 +104,11 @@ class Spool:
         """Hands one frame to the kernel. Raises `OSError` when it is not recorded."""
         if not self._settled:
             self._settle()
-        if self._file < 0 or self._size >= self._segment_bytes_max:
+        size = self._size
+        if size >= self._segment_bytes_max or self._file < 0:
             self._start_segment()
-        data = _CRC.pack(zlib.crc32(frame)) + frame
+            size = self._size
+        data = _pack_crc(crc32(frame)) + frame
         self._settled = False
         try:
             written = os.write(self._file, data)
@@ -113,10 +116,10 @@ class Spool:
             self._settled = True
             raise
         if written != len(data):
-            os.ftruncate(self._file, self._size)
+            os.ftruncate(self._file, size)
             self._settled = True
             raise OSError(f"the spool took {written} of {len(data)} bytes; the disk is full")
-        self._size += written
+        self._size = size + written
         self._count += 1
         self._settled = True
 
@@ -254,7 +257,7 @@ def _take_frames(
         if end > size:
             break
         frame = data[start:end]
-        if verify and zlib.crc32(frame) != _CRC.unpack_from(data, at)[0]:
+        if verify and crc32(frame) != _CRC.unpack_from(data, at)[0]:
             if parts:
                 break
             raise SpoolDamagedError(str(segment.path), offset + at, "an event fails its checksum")
@@ -280,12 +283,12 @@ def _create_locked(segment: Segment) -> int:
 
 def _write_head(file: int, segment: Segment) -> None:
     head = _HEAD.pack(_MAGIC, segment.producer_id, segment.first_sequence, os.getpid(), time.time_ns())
-    if os.write(file, head + _CRC.pack(zlib.crc32(head))) != HEAD_BYTES:
+    if os.write(file, head + _CRC.pack(crc32(head))) != HEAD_BYTES:
         raise OSError("the spool took part of a segment's head; the disk is full")
 
 
 def _check_head(segment: Segment, data: bytes) -> None:
-    if len(data) < HEAD_BYTES or zlib.crc32(data[: _HEAD.size]) != _CRC.unpack_from(data, _HEAD.size)[0]:
+    if len(data) < HEAD_BYTES or crc32(data[: _HEAD.size]) != _CRC.unpack_from(data, _HEAD.size)[0]:
         raise SpoolDamagedError(str(segment.path), 0, "the head of the segment fails its checksum")
     magic, producer_id, first_sequence, _, _ = _HEAD.unpack_from(data)
     if (magic, producer_id, first_sequence) != (_MAGIC, segment.producer_id, segment.first_sequence):
