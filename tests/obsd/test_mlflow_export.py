@@ -1,0 +1,451 @@
+"""The export to MLflow, on a real store: every point once, every run once, nothing that stops the rest."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from configurable_agents.obsd import limits
+from configurable_agents.obsd.exporters.mlflow import NAME, MlflowExporter
+from configurable_agents.obsd.exporters.protocol import ExportOutcome
+from configurable_agents.obsd.ledger import queries
+from configurable_agents.obsd.ledger.database import open_for_reading
+from configurable_agents.observability import mlflow_names as names
+from configurable_agents.telemetry import Status
+
+
+class Store(NamedTuple):
+    client: Any
+    artifacts: Path
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One MLflow store for all tests here: opening one takes seconds. Tests use experiments of their own."""
+    import mlflow
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
+    return Store(client, folder / "artifacts")
+
+
+class Export:
+    """An exporter and the ledger it reads; `once` does what the daemon does with each outcome."""
+
+    def __init__(self, store: Store, book: Any) -> None:
+        self.client = store.client
+        self.book = book
+        self.experiment = f"experiment-{uuid.uuid4().hex[:8]}"
+        self._artifacts = store.artifacts
+        self._connection = open_for_reading(book.path)
+        self.now = 0.0
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """As after the death of the worker: nothing is remembered."""
+        location = self._artifacts.as_uri()
+        self.exporter = MlflowExporter(
+            self._connection, self.client, artifact_location=location, clock=lambda: self.now
+        )
+
+    def commit(self, events: list[Any], *, first: int = 0, producer: bytes = bytes(16)) -> None:
+        self.book.commit(events, first=first, producer=producer)
+
+    def once(self, *, save: bool = True) -> ExportOutcome:
+        outcome = self.exporter.export(self.cursor)
+        if save:
+            self.save(outcome)
+        return outcome
+
+    def save(self, outcome: ExportOutcome) -> None:
+        self.book.ledger.save_export(NAME, outcome.cursor, outcome.runs, outcome.set_aside)
+
+    def all(self) -> None:
+        self.book.profile_all()
+        while self.once().more:
+            pass
+        self.once()
+
+    @property
+    def cursor(self) -> int:
+        return int(self.book.ledger.exporter_state(NAME)[0])
+
+    def assert_balanced(self) -> None:
+        """committed = exported + waiting + set aside, and nothing waits."""
+        cursor, set_aside, _ = self.book.ledger.exporter_state(NAME)
+        committed = self.book.ask(queries.counts).events_committed
+        rows = self.book.rows("SELECT COUNT(*) FROM dead_letters")[0][0]
+        assert (cursor, set_aside) == (committed, rows)
+
+    def runs(self) -> list[Any]:
+        found = self.client.get_experiment_by_name(self.experiment)
+        return list(self.client.search_runs([found.experiment_id])) if found else []
+
+    def run(self) -> Any:
+        [run] = self.runs()
+        return run
+
+    def points(self, metric: str) -> list[tuple[int, float, int]]:
+        history = self.client.get_metric_history(self.run().info.run_id, metric)
+        return sorted((point.step, point.value, point.timestamp) for point in history)
+
+    def artifact(self, name: str) -> Any:
+        run = self.run()
+        folder = self.client.download_artifacts(run.info.run_id, name)
+        return json.loads(Path(folder).read_text())
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def export(store: Store, book: Any) -> Iterator[Export]:
+    made = Export(store, book)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def whole_run(export: Export, events: Any) -> Callable[..., list[Any]]:
+    return lambda run_id="run", **more: events.whole_run(run_id, experiment=export.experiment, **more)
+
+
+def test_a_run_is_written_under_the_names_that_are_promised(
+    export: Export, whole_run: Any, events: Any
+) -> None:
+    export.commit(whole_run(nodes=3))
+    export.all()
+    run, cost_usd = export.run(), 3 * 0.0035
+    assert (run.info.run_name, run.info.status) == ("triage", "FINISHED")
+    assert (run.info.start_time, run.info.end_time) == (events.T0 // events.MS, events.T0 // events.MS + 100)
+    assert run.data.metrics == pytest.approx(
+        {
+            "node_node-0_duration_ms": 10.0,
+            "node_node-1_duration_ms": 10.0,
+            "total_cost_usd": cost_usd,
+            "total_tokens": 3300,
+            "total_duration_ms": 100.0,
+            "llm_calls": 3,
+            "unpriced_calls": 0,
+            "provider_openai_cost_usd": cost_usd,
+            "provider_openai_tokens": 3300,
+            "provider_openai_calls": 3,
+            "model/openai/gpt-4o/cost_usd": cost_usd,
+            "model/openai/gpt-4o/tokens": 3300,
+            "model/openai/gpt-4o/calls": 3,
+        }
+    )
+    assert run.data.params == {
+        "provider_openai_cost_usd": "0.010500000",
+        "provider_openai_tokens": "3300",
+        "slowest_node": "node-0",
+        "bottlenecks": "node-0",
+        "total_time_ms": "30.0",
+    }
+    tags = {key: value for key, value in run.data.tags.items() if key.startswith("agents_obs.")}
+    assert tags["agents_obs.run_id"] == "run"
+    assert tags["agents_obs.workflow"] == "triage"
+    assert json.loads(tags["agents_obs.coverage"])["priced_calls"] == 3
+    assert json.loads(tags["agents_obs.bottleneck_info"])["slowest_node"]["node_id"] == "node-0"
+    assert "agents_obs.late_events" not in tags
+    assert export.artifact("agents_obs/cost.json")["total_cost_nanos"] == 10_500_000
+    assert export.artifact("agents_obs/profile.json")["node_count"] == 2
+    export.assert_balanced()
+
+
+def test_every_call_of_a_node_is_one_point_whose_step_is_its_number(
+    export: Export, events: Any, whole_run: Any
+) -> None:
+    run = whole_run(nodes=6)
+    export.commit(run[:7])
+    export.once()
+    export.commit(run[7:], first=7)
+    export.all()
+    base = events.T0 // events.MS
+    assert export.points("node_node-0_duration_ms") == [
+        (1, 10.0, base + 10),
+        (2, 10.0, base + 30),
+        (3, 10.0, base + 50),
+    ]
+
+
+def test_a_page_exported_twice_changes_nothing(export: Export, whole_run: Any) -> None:
+    export.commit(whole_run(nodes=6))
+    export.book.profile_all()
+    first = export.once(save=False)
+    before = everything(export)
+    export.begin_anew()
+    assert export.once(save=False) == first
+    assert everything(export) == before
+    export.save(first)
+    export.begin_anew()
+    export.once()
+    assert everything(export) == before
+    export.assert_balanced()
+
+
+def everything(export: Export) -> Any:
+    run = export.run()
+    histories = {name: export.points(name) for name in run.data.metrics}
+    return run.info.run_id, run.info.status, run.data.params, run.data.tags, histories
+
+
+def test_a_run_is_found_by_its_tag_before_it_is_created_again(export: Export, whole_run: Any) -> None:
+    """As when the worker dies between creating it and the save of the cursor, again and again."""
+    export.commit(whole_run())
+    for _ in range(3):
+        export.begin_anew()
+        export.once(save=False)
+    assert len(export.runs()) == 1
+
+
+def test_a_run_in_flight_shows_its_totals_now_and_then_and_has_no_params(
+    export: Export, whole_run: Any
+) -> None:
+    run = whole_run(nodes=4)
+    export.commit(run[:3])
+    export.once()
+    assert export.run().data.metrics["llm_calls"] == 1
+    export.commit(run[3:5], first=3)
+    export.once()
+    assert export.run().data.metrics["llm_calls"] == 1, "not at every page"
+    export.now += 60
+    export.commit(run[5:7], first=5)
+    export.once()
+    found = export.run()
+    assert found.data.metrics["llm_calls"] == 3
+    assert (found.info.status, found.data.params) == ("RUNNING", {})
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(Status.ERROR, "FAILED"), (Status.CANCELLED, "KILLED"), (None, "KILLED")]
+)
+def test_every_ending_has_its_status_in_mlflow(
+    export: Export, whole_run: Any, events: Any, status: Status | None, expected: str
+) -> None:
+    run = whole_run()
+    if status is None:
+        export.commit(run[:-1])
+        export.book.ledger.mark_interrupted(["run"])
+    else:
+        export.commit([*run[:-1], run[-1]._replace(status=status)])
+    export.all()
+    assert export.run().info.status == expected
+    assert export.run().data.metrics["llm_calls"] == 3
+    export.assert_balanced()
+
+
+def test_late_events_reach_the_metrics_are_tagged_and_leave_the_params(
+    export: Export, whole_run: Any, events: Any
+) -> None:
+    export.commit(whole_run(nodes=1))
+    export.all()
+    params = export.run().data.params
+    export.commit([events.call("late"), events.node("late", 50)], first=4)
+    export.all()
+    run = export.run()
+    assert run.data.params == params
+    assert run.data.metrics["llm_calls"] == 2
+    assert len(export.points("node_late_duration_ms")) == 1
+    assert "6 events" in run.data.tags[names.TAG_LATE_EVENTS]
+    export.assert_balanced()
+
+
+def test_a_run_deleted_in_mlflow_is_set_aside_with_the_reason_and_the_others_go_on(
+    export: Export, whole_run: Any, events: Any
+) -> None:
+    run = whole_run()
+    export.commit(run[:4])
+    export.once()
+    export.client.delete_run(export.run().info.run_id)
+    export.commit(run[4:], first=4)
+    export.commit(whole_run("other"), producer=b"\x01" * 16)
+    export.all()
+    assert [run.data.tags[names.TAG_RUN_ID] for run in export.runs()] == ["other"]
+    assert export.run().info.status == "FINISHED"
+    [(reason,)] = export.book.rows("SELECT DISTINCT reason FROM dead_letters")
+    assert "deleted" in reason
+    export.assert_balanced()
+
+
+def test_a_run_attached_to_an_mlflow_run_is_written_there_and_not_ended(
+    export: Export, whole_run: Any
+) -> None:
+    mine = export.client.create_run(export.client.create_experiment(export.experiment), run_name="mine")
+    run = whole_run()
+    run[0] = run[0]._replace(mlflow_run_id=mine.info.run_id)
+    export.commit(run)
+    export.all()
+    found = export.run()
+    assert (found.info.run_id, found.info.run_name, found.info.status) == (
+        mine.info.run_id,
+        "mine",
+        "RUNNING",
+    )
+    assert found.data.metrics["llm_calls"] == 3
+    assert found.data.tags[names.TAG_RUN_ID] == "run"
+
+
+def test_a_run_attached_to_an_mlflow_run_that_does_not_exist_holds_up_no_other(
+    export: Export, whole_run: Any
+) -> None:
+    run = whole_run("lost")
+    run[0] = run[0]._replace(mlflow_run_id="0" * 32)
+    export.commit(run)
+    export.commit(whole_run("other"), producer=b"\x01" * 16)
+    export.all()
+    assert export.run().data.tags[names.TAG_RUN_ID] == "other"
+    assert export.book.rows("SELECT COUNT(*) FROM dead_letters")[0][0] >= 3
+    export.assert_balanced()
+
+
+def test_a_deleted_experiment_is_set_aside_with_the_reason(export: Export, whole_run: Any) -> None:
+    export.client.delete_experiment(export.client.create_experiment(export.experiment))
+    export.commit(whole_run())
+    export.all()
+    [(reason,)] = export.book.rows("SELECT DISTINCT reason FROM dead_letters")
+    assert "is deleted in MLflow" in reason
+    export.assert_balanced()
+
+
+def test_node_names_of_any_kind_come_back_from_their_metrics(
+    export: Export, events: Any, whole_run: Any
+) -> None:
+    odd = [
+        "a[0]",
+        "naïve",
+        "x/y",
+        "//",
+        ".",
+        "..",
+        " lead",
+        "_0x41_",
+        "東京",
+        "n" * 256,
+        "a:b-c_d.e f",
+        "\u202eabc",
+    ]
+    run = whole_run(nodes=0)
+    nodes = [events.node(name, number + 1) for number, name in enumerate(odd)]
+    export.commit([run[0], *nodes, run[-1]])
+    export.all()
+    found = export.run()
+    originals = names.original_names(found.data.tags)
+    node_ids = {names.node_of_metric(key, originals) for key in found.data.metrics}
+    assert node_ids - {None} == set(odd)
+    export.assert_balanced()
+
+
+def test_points_far_in_the_future_are_taken(export: Export, events: Any, whole_run: Any) -> None:
+    run = whole_run(nodes=0)
+    late = events.node("late", 1, started_unix_ns=limits.INT64_MAX, duration_ns=limits.DURATION_NS_MAX)
+    export.commit([run[0], late, run[-1]])
+    export.all()
+    assert [step for step, _, _ in export.points("node_late_duration_ms")] == [1]
+    export.assert_balanced()
+
+
+def test_a_run_of_which_only_a_node_is_known_is_written_under_a_name_that_says_so(
+    export: Export, events: Any
+) -> None:
+    export.experiment = "(unknown)"
+    export.commit([events.node(run_id=f"nameless-{uuid.uuid4().hex}")])
+    export.once()
+    assert export.run().info.run_name == "(unknown)"
+
+
+def test_a_node_with_very_many_calls_is_thinned_and_says_so(
+    export: Export, events: Any, whole_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from configurable_agents.obsd.exporters import thinning
+
+    monkeypatch.setattr(thinning, "POINTS_ALL_UP_TO", 50)
+    run = whole_run(nodes=0)
+    export.commit([run[0], *[events.node("n", span) for span in range(1, 201)], run[-1]])
+    export.all()
+    steps = [step for step, _, _ in export.points("node_n_duration_ms")]
+    assert steps == [*range(1, 51), *range(52, 101, 2), *range(104, 201, 4)]
+    assert "50 calls" in export.run().data.tags[names.TAG_THINNED]
+    assert export.book.rows("SELECT calls FROM node_totals") == [(200,)]
+    export.assert_balanced()
+
+
+def test_one_point_that_mlflow_will_not_take_is_set_aside_alone(
+    export: Export, events: Any, whole_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our names are always encoded, so one that is not is put into the exporter's way."""
+    whole = names.node_metric
+    monkeypatch.setattr(names, "node_metric", lambda node: "bad\nname" if node == "poison" else whole(node))
+    run = whole_run(nodes=0)
+    nodes = [events.node("poison" if number == 17 else f"n{number}", number + 1) for number in range(40)]
+    export.commit([run[0], *nodes, run[-1]])
+    export.all()
+    assert len([key for key in export.run().data.metrics if key.startswith("node_")]) == 39
+    [(seq, reason)] = export.book.rows("SELECT seq, reason FROM dead_letters")
+    assert seq == 1 + 18
+    assert reason
+    export.assert_balanced()
+
+
+def test_an_unreachable_mlflow_takes_nothing_and_moves_no_cursor(
+    export: Export, whole_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export.commit(whole_run())
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise ConnectionError("refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(export.client, "log_batch", unreachable)
+        with pytest.raises(ConnectionError):
+            export.once()
+    assert export.cursor == 0
+    export.all()
+    assert len(export.points("node_node-0_duration_ms")) == 2
+    export.assert_balanced()
+
+
+def test_a_store_that_takes_no_artifacts_holds_up_nothing(
+    export: Export, whole_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "read-only")
+
+    monkeypatch.setattr(export.client, "log_dict", read_only)
+    export.commit(whole_run())
+    export.all()
+    assert export.run().info.status == "FINISHED"
+    export.assert_balanced()
+
+
+def test_more_than_a_page_is_exported_page_by_page(
+    export: Export, events: Any, whole_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "EXPORT_EVENTS_MAX", 7)
+    run = whole_run(nodes=10)
+    export.commit(run)
+    cursors = []
+    while True:
+        outcome = export.once()
+        cursors.append(outcome.cursor)
+        if not outcome.more:
+            break
+    assert cursors == [7, 14, 21, 22]
+    export.all()
+    assert len(export.points("node_node-0_duration_ms")) == 5
+    export.assert_balanced()
+
+
+def test_the_ledger_names_the_mlflow_run(export: Export, whole_run: Any) -> None:
+    export.commit(whole_run())
+    export.all()
+    with closing(sqlite3.connect(export.book.path)) as connection:
+        [(foreign_id,)] = connection.execute("SELECT foreign_id FROM exported_runs").fetchall()
+    assert foreign_id == export.run().info.run_id
