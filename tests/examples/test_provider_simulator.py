@@ -379,3 +379,56 @@ def test_a_speed_that_is_none_is_refused(examples: Any, speed: str) -> None:
     )
     assert refused.returncode == 2
     assert "--speed" in refused.stderr
+
+
+FORM = {
+    "type": "object",
+    "properties": {"title": {"type": "string"}, "tags": {"type": "array", "items": {"type": "string"}}},
+    "required": ["title", "tags"],
+    "additionalProperties": False,
+}
+"""A schema, for whoever asks for an answer in this form."""
+
+
+def assert_form(answer: Any) -> None:
+    assert set(answer) == {"title", "tags"}
+    assert isinstance(answer["title"], str)
+    assert len(answer["tags"]) == 2
+
+
+def test_an_answer_has_the_form_that_is_asked_for(simulator: Any) -> None:
+    schema: Any = {"type": "json_schema", "json_schema": {"name": "form", "schema": FORM}}
+    chat = openai_client(simulator).chat.completions.create(
+        model="gpt-4o-mini", messages=HELLO, response_format=schema
+    )
+    assert_form(json.loads(chat.choices[0].message.content or ""))
+    config = google_types.GenerateContentConfig(
+        response_mime_type="application/json", response_json_schema=FORM
+    )
+    client = google_client(simulator)
+    generated = client.models.generate_content(
+        model="gemini-2.5-flash", contents="Greet the team in 40 words.", config=config
+    )
+    assert_form(json.loads(generated.text or ""))
+    local = ollama.Client(host=simulator.address).chat(model="llama3.2", messages=HELLO, format=FORM)
+    assert_form(json.loads(local.message.content or ""))
+
+
+def test_a_tool_that_is_offered_is_called_once_with_arguments_of_its_schema(simulator: Any) -> None:
+    client = openai_client(simulator)
+    tools: Any = [{"type": "function", "function": {"name": "look_up", "parameters": FORM}}]
+    asked = client.chat.completions.create(model="gpt-4o-mini", messages=HELLO, tools=tools).choices[0]
+    assert asked.finish_reason == "tool_calls"
+    call = (asked.message.tool_calls or [])[0]
+    assert_form(json.loads(call.function.arguments))
+    result: Any = {"role": "tool", "tool_call_id": call.id, "content": "found"}
+    messages: Any = [*HELLO, asked.message.model_dump(), result]
+    answered = client.chat.completions.create(model="gpt-4o-mini", messages=messages, tools=tools).choices[0]
+    assert answered.finish_reason == "stop"
+
+    offered: Any = [{"name": "look_up", "input_schema": FORM}]
+    message = anthropic_client(simulator).messages.create(
+        model="claude-haiku-4-5", max_tokens=200, messages=HELLO, tools=offered
+    )
+    assert message.stop_reason == "tool_use"
+    assert_form(message.content[0].input)

@@ -9,8 +9,10 @@ import typer
 from configurable_agents.cli import terminal
 from configurable_agents.cli.explain import explain
 from configurable_agents.cli.reports import cost_report, profile_report
+from configurable_agents.cli.run import run
 from configurable_agents.cli.runs import runs
 from configurable_agents.cli.status import status
+from configurable_agents.cli.workflows import graph, validate
 from configurable_agents.version import __version__
 
 # Plain help and plain tracebacks: Typer's Rich ones cost every command 60 ms at start.
@@ -47,6 +49,9 @@ app.command("profile-report")(profile_report)
 app.command("explain")(explain)
 app.command("runs")(runs)
 app.command("status")(status)
+app.command("run")(run)
+app.command("validate")(validate)
+app.command("graph")(graph)
 app.command("version")(version)
 app.add_typer(observability, name="observability", help="The reports and the status again.")
 

@@ -108,6 +108,7 @@ class ChatModels:
             if node.prompt is not None:
                 settings = workflow.llm_of(node)
                 self.get(settings, model_name(settings, node_id=node.id))
+        from configurable_agents.core import calls  # noqa: F401, PLC0415 - loads the rest of LangChain
 
     def get(self, settings: Llm, name: ModelName) -> BaseChatModel:
         """Raises `MissingPackageError`, `ProviderKeyError` or `ConfigurationError` when it cannot be made."""
@@ -151,6 +152,7 @@ class ChatModels:
             chosen["streaming"] = True
         if provider == "openai":
             import openai  # noqa: PLC0415 - only where it is used
+            import openai.resources.chat  # noqa: PLC0415 - else loaded by the first call, in half a second
 
             chosen["http_async_client"] = client = openai.DefaultAsyncHttpxClient()
             chosen["http_socket_options"] = ()  # leaves proxies to the environment, as everywhere else

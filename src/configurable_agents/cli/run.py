@@ -1,0 +1,176 @@
+"""`run`: runs a workflow, shows it running, and says what it cost and where its time went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from configurable_agents.cli import terminal
+from configurable_agents.cli.contracts import run_json
+from configurable_agents.cli.options import HomeOption, given, home_of
+from configurable_agents.cli.workflows import WorkflowArgument, checked_or_explained, warn
+from configurable_agents.errors import ConfigurationError, OutputError
+from configurable_agents.runtime.profile_report import DEFAULT_BOTTLENECK_THRESHOLD_PERCENT
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from configurable_agents.core.checks import Checked
+    from configurable_agents.runtime.executor import WorkflowExecution, WorkflowResult
+
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input", "-i", metavar="NAME=VALUE", help="An input of the workflow; lists and the like as JSON."
+    ),
+]
+InputsFileOption = Annotated[
+    Path | None,
+    typer.Option("--inputs-file", metavar="FILE", help="Inputs as a JSON object; --input goes first."),
+]
+ProfileOption = Annotated[bool, typer.Option("--profile", help="Print the profile of the nodes as a table.")]
+ProfilingOption = Annotated[
+    bool, typer.Option("--enable-profiling", help="Say which node was slowest; --profile does so too.")
+]
+ExperimentNameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--experiment", "-e", metavar="NAME", help="Record the run there. Default: what the workflow says."
+    ),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the result there, as JSON.")
+]
+
+
+def run(
+    workflow: WorkflowArgument,
+    *,
+    inputs: InputOption = None,
+    inputs_file: InputsFileOption = None,
+    profile: ProfileOption = False,
+    enable_profiling: ProfilingOption = False,
+    experiment: ExperimentNameOption = None,
+    output: OutputOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Run a workflow, and say what it cost and where its time went.
+
+    Keys and base URLs of providers come from their usual environment variables. A run that fails ends with
+    exit code 1, with its costs and its profile as far as it came.
+    """
+    from configurable_agents.cli.watch import watching  # noqa: PLC0415 - the runner is loaded for runs only
+    from configurable_agents.runtime.executor import RunOptions, WorkflowExecution, run_to_end  # noqa: PLC0415
+
+    checked = checked_or_explained(workflow)
+    warn(checked.warnings)
+    profiling = profile or enable_profiling or is_asked_for(checked)
+    with watching() as watcher:
+        options = RunOptions(
+            experiment=given(experiment, "--experiment", "give a name, or leave it out") or None,
+            profiling=profiling,
+            home=home_of(home),
+            on_progress=watcher.progress,
+            on_warning=watcher.warning,
+        )
+        execution = WorkflowExecution(checked, all_inputs(checked, inputs or [], inputs_file), options)
+        interrupted_or_failed: BaseException | None = None
+        try:
+            run_to_end(execution.run())
+        except BaseException as error:  # noqa: BLE001 - raised again below, after the report
+            interrupted_or_failed = error
+    report_of(execution, checked, output, with_table=profile)
+    close_recorders()
+    if interrupted_or_failed is not None:
+        raise interrupted_or_failed
+
+
+def is_asked_for(checked: Checked) -> bool:
+    """Whether `config.observability.profiling` asks for a profile."""
+    configured = checked.plan.workflow.config.observability.profiling
+    return configured is not None and configured.enabled
+
+
+def all_inputs(checked: Checked, texts: list[str], file: Path | None) -> dict[str, Any]:
+    from configurable_agents.core.state import input_from_text  # noqa: PLC0415 - loads pydantic
+
+    found = {} if file is None else inputs_in(file)
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="'--input'")
+        found[name.strip()] = input_from_text(checked.plan.workflow, name.strip(), value)
+    return found
+
+
+def inputs_in(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {file}: {error.strerror}; --inputs-file is a JSON file"
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(f"{file} is not JSON: {error}; --inputs-file is a JSON object") from error
+    if not isinstance(found, dict):
+        raise ConfigurationError(f'{file} holds no JSON object; write {{"name": value}}')
+    return found
+
+
+def report_of(
+    execution: WorkflowExecution, checked: Checked, output: Path | None, *, with_table: bool
+) -> None:
+    """What is known of a run, however it ended. Of one that never began there is nothing."""
+    if not execution.has_begun:
+        return
+    result = execution.result
+    if output is not None:
+        write_result(result, output)
+    written = {
+        name: result.state[name]
+        for node in checked.plan.nodes.values()
+        for name in node.output_names
+        if result.state.get(name) not in (None, "", [], {})
+    }
+    terminal.show(lambda width: summary(result, written, width, with_table=with_table))
+
+
+def summary(
+    result: WorkflowResult, written: dict[str, Any], width: int, *, with_table: bool
+) -> Iterator[RenderableType]:
+    from configurable_agents.cli.render import finished_run  # noqa: PLC0415 - Rich is loaded for tables only
+
+    yield from finished_run.run_heading(result.record, result.profile.wall_ns)
+    yield from finished_run.results(written)
+    yield from finished_run.costs(result.costs)
+    yield from finished_run.bottlenecks(result.profile, DEFAULT_BOTTLENECK_THRESHOLD_PERCENT)
+    if with_table and result.profile.nodes:
+        yield from finished_run.profile_table(result.profile, width=width)
+
+
+def write_result(result: WorkflowResult, output: Path) -> None:
+    """Raises `OutputError` when it cannot be written."""
+    document = {
+        "run": run_json(result.record),
+        "state": result.state,
+        "costs": result.costs.to_json(),
+        "profile": result.profile.to_json() if result.profile.nodes else None,
+        "warnings": list(result.warnings),
+    }
+    try:
+        output.write_text(
+            json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
+        )
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror}; the run itself is recorded") from error
+
+
+def close_recorders() -> None:
+    """Sends what is left: the program ends without Python's own clean-up."""
+    from configurable_agents.client.process import close_process_recorders  # noqa: PLC0415 - runs only
+
+    close_process_recorders()
