@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from configurable_agents.client.control import start_daemon
+from configurable_agents.client.control import start_daemon, stop_daemon
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import DaemonStatus, ReportClient
 
@@ -71,6 +71,9 @@ class Workplace:
 
     def restart_daemon(self) -> int:
         return start_daemon(self.home).pid
+
+    def stop_daemon(self) -> None:
+        stop_daemon(self.home)
 
     def status(self) -> DaemonStatus:
         with ReportClient(self.home) as client:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from configurable_agents.client.home import Home
@@ -402,14 +403,22 @@ def _connect(home: Home, uri: str) -> MlflowExporter:
     if Version(mlflow.__version__).release < VERSION_MIN:
         wanted = ".".join(map(str, VERSION_MIN))
         raise AgentsObsError(f"MLflow {mlflow.__version__} is too old; install {wanted} or newer")
-    own_store = uri == f"sqlite:///{home.mlflow_database}"
     client = mlflow.MlflowClient(tracking_uri=uri)
     client.search_experiments(max_results=1)
     return MlflowExporter(
         open_for_reading(home.ledger),
         client,
-        artifact_location=home.mlflow_artifacts.as_uri() if own_store else None,
+        artifact_location=_artifact_location(home, uri),
     )
+
+
+def _artifact_location(home: Home, uri: str) -> str | None:
+    """Beside a store in a SQLite file, which by itself would scatter artifacts over working folders."""
+    if uri == f"sqlite:///{home.mlflow_database}":
+        return home.mlflow_artifacts.as_uri()
+    if uri.startswith("sqlite:///"):
+        return (Path(uri.removeprefix("sqlite:///")).absolute().parent / home.mlflow_artifacts.name).as_uri()
+    return None
 
 
 def _failure(error: Exception) -> ExportOutcome:
