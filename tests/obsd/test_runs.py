@@ -60,11 +60,11 @@ def test_a_live_analyzer_says_what_the_final_profile_says(book: Any, events: Any
     live = LiveRuns()
     live.take([events.started(), *executions])
     book.commit([events.started(), *executions, events.finished()])
-    report, count = book.ask(queries.final_profile, "run")
+    final, count = book.ask(queries.final_profile, "run")
     analyzer = live.analyzer("run")
     assert analyzer is not None
     assert count == len(executions) + 2
-    figures = [(n.node_id, n.calls, n.total_ns, n.self_ns, n.max_ns, n.errors) for n in report.nodes]
+    figures = [(n.node_id, n.calls, n.total_ns, n.self_ns, n.max_ns, n.errors) for n in final.report.nodes]
     assert [
         (n.node_id, n.calls, n.total_ns, n.self_ns, n.max_ns, n.errors) for n in analyzer.report().nodes
     ] == figures

@@ -13,7 +13,7 @@ from configurable_agents.observability.cost_summary import usd
 from configurable_agents.runtime.profile_report import milliseconds
 from configurable_agents.telemetry import WorkflowRunRecord
 
-UNKNOWN_TO_MLFLOW = {"self_duration_ms": None, "error_count": None}
+UNKNOWN_TO_MLFLOW = {"self_duration_ms": None, "error_count": None, "bottleneck_run_count": None}
 
 
 def run_json(run: WorkflowRunRecord) -> dict[str, Any]:

@@ -92,6 +92,15 @@ PROFILED_SPANS_MAX = 500_000
 """Executions of one run that are read at once for its profile. A longer run keeps the totals of its
 analyzer (self times as they streamed in, no percentiles)."""
 
+MERGED_RUNS_MAX = 1_000
+"""Runs whose percentiles, critical paths and models one report merges: the newest of its scope."""
+
+MERGED_ROWS_MAX = 50_000
+"""Nodes of runs in such a report, counted once per run. Beyond it older runs are left out."""
+
+HISTORY_RUNS_MAX = 30
+"""Runs whose p95 a report over several runs shows one by one: the newest."""
+
 LIVE_ROWS_MAX = 20_000
 """A run in flight with more executions is reported from its analyzer, not from its rows."""
 

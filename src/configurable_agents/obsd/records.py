@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from configurable_agents.errors import RecordRefusedError
+from configurable_agents.obsd.profiles import FinalProfile
 from configurable_agents.observability.cost_estimator import Price
-from configurable_agents.runtime.profile_report import ProfileReport
 from configurable_agents.telemetry import Event, LlmCall, Status
 
 
@@ -77,7 +77,7 @@ class Ledger(Protocol):
     def mark_interrupted(self, run_ids: Sequence[str]) -> list[str]:
         """Ends runs that never said they did. Returns those that were in flight."""
 
-    def store_profile(self, run_id: str, report: ProfileReport, events: int) -> None:
+    def store_profile(self, run_id: str, profile: FinalProfile, events: int) -> None:
         """Keeps the profile of a run that is over, made from its first `events` events."""
 
     def exporter_state(self, exporter: str) -> tuple[int, int, int]:

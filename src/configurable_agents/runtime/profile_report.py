@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from configurable_agents.runtime.time_report import ModelProfile, RunTimes, short_duration
 from configurable_agents.telemetry import Status
 
 NS_PER_MS = 1_000_000
@@ -14,6 +15,10 @@ DEFAULT_BOTTLENECK_THRESHOLD_PERCENT = 50.0
 def milliseconds(duration_ns: int) -> float:
     """Nanoseconds as float milliseconds, for display and public figures ending in `_ms`."""
     return duration_ns / NS_PER_MS
+
+
+def milliseconds_if_known(duration_ns: int | None) -> float | None:
+    return None if duration_ns is None else milliseconds(duration_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +35,44 @@ class NodeProfile:
     errors: int = 0
     """Executions that ended with `error` or `cancelled`."""
     p95_ns: int | None = None
-    """`None` where no percentile is kept."""
+    """`None` where no percentile is kept, as with all that follow."""
+    p50_ns: int | None = None
+    p90_ns: int | None = None
+    p99_ns: int | None = None
+    critical_ns: int | None = None
+    """Its time on the critical path, added up over the runs whose path is known."""
+    slack_ns: int | None = None
+    """How much longer one execution could have taken without delaying its run: the least of them."""
+    p95_history_ns: tuple[int, ...] = ()
+    """Over several runs: the p95 in each of the newest ones that had the node, oldest first."""
 
     @property
     def avg_ns(self) -> float:
         return self.total_ns / self.calls if self.calls else 0.0
 
-    def to_json(self, all_self_ns: int) -> dict[str, Any]:
+    def to_json(self, all_self_ns: int, times: RunTimes | None = None) -> dict[str, Any]:
         """An entry of `nodes` and `bottlenecks`; see docs/json.md."""
+        critical_ns = None if times is None else self.critical_ns
         return {
             "node_id": self.node_id,
             "total_duration_ms": milliseconds(self.total_ns),
             "self_duration_ms": milliseconds(self.self_ns),
             "avg_duration_ms": self.avg_ns / NS_PER_MS,
             "max_duration_ms": milliseconds(self.max_ns),
-            "p95_duration_ms": None if self.p95_ns is None else milliseconds(self.p95_ns),
+            "p50_duration_ms": milliseconds_if_known(self.p50_ns),
+            "p90_duration_ms": milliseconds_if_known(self.p90_ns),
+            "p95_duration_ms": milliseconds_if_known(self.p95_ns),
+            "p99_duration_ms": milliseconds_if_known(self.p99_ns),
             "call_count": self.calls,
             "error_count": self.errors,
             "percent_of_total": percent(self.self_ns, all_self_ns),
+            "critical_ms": milliseconds_if_known(critical_ns),
+            "critical_percent_of_wall": None
+            if times is None or critical_ns is None
+            else percent(critical_ns, times.wall_ns),
+            "slack_ms": milliseconds_if_known(self.slack_ns),
+            "bottleneck_run_count": None if times is None else times.bottlenecks.get(self.node_id, 0),
+            "p95_history_ms": [milliseconds(each) for each in self.p95_history_ns],
         }
 
 
@@ -66,6 +91,10 @@ class ProfileReport:
     """Of the one run; unspecified over several."""
     wall_ns: int = 0
     """End less start of the run (so far, when it is in flight); over several runs the sum."""
+    times: RunTimes | None = None
+    """Of the runs whose critical path is known; `None` when there is none."""
+    models: tuple[ModelProfile, ...] = ()
+    """The models of finished runs, most calls first."""
 
     @property
     def all_self_ns(self) -> int:
@@ -79,6 +108,31 @@ class ProfileReport:
     def slowest_node(self) -> NodeProfile | None:
         """The node with the highest total; `None` when no node has run."""
         return self.nodes[0] if self.nodes else None
+
+    @property
+    def critical_node(self) -> NodeProfile | None:
+        """The node with most time on the critical path; `None` when there is none or it is not known."""
+        known = [node for node in self.nodes if node.critical_ns]
+        return min(known, key=lambda node: (-(node.critical_ns or 0), node.node_id), default=None)
+
+    def advice(self) -> str | None:
+        """One plain sentence on what to speed up first; `None` when the critical path is not known."""
+        times, node = self.times, self.critical_node
+        if times is None or not times.wall_ns:
+            return None
+        if node is None or times.between_ns > (node.critical_ns or 0):
+            share = percent(times.between_ns, times.wall_ns)
+            return (
+                f"{share:.0f} % of the wall is between nodes: the workflow's own code, or waiting;"
+                " no node's speed changes that."
+            )
+        share = percent(node.critical_ns or 0, times.wall_ns)
+        sentence = f"{node.node_id} is on the critical path for {share:.0f} % of the wall"
+        saved_ns = dict(times.speedups).get(node.node_id)
+        if saved_ns is None:
+            return f"{sentence}."
+        saving = f"{short_duration(saved_ns)} ({percent(saved_ns, times.wall_ns):.0f} %)"
+        return f"{sentence}; twice as fast would save {saving}."
 
     def percent_of_total(self, node: NodeProfile) -> float:
         """Self time of the node over the self time of all nodes, in percent."""
@@ -94,7 +148,7 @@ class ProfileReport:
     def to_json(self, threshold_percent: float = DEFAULT_BOTTLENECK_THRESHOLD_PERCENT) -> dict[str, Any]:
         """The JSON contract of `profile-report --json`; see docs/json.md."""
         all_self_ns = self.all_self_ns
-        slowest = self.slowest_node
+        slowest, critical, times = self.slowest_node, self.critical_node, self.times
         return {
             "experiment": self.experiment or None,
             "workflow": self.workflow or None,
@@ -106,9 +160,13 @@ class ProfileReport:
             "total_time_ms": milliseconds(self.all_total_ns),
             "node_count": len(self.nodes),
             "threshold_percent": threshold_percent,
-            "slowest_node": None if slowest is None else slowest.to_json(all_self_ns),
-            "bottlenecks": [node.to_json(all_self_ns) for node in self.bottlenecks(threshold_percent)],
-            "nodes": [node.to_json(all_self_ns) for node in self.nodes],
+            "slowest_node": None if slowest is None else slowest.to_json(all_self_ns, times),
+            "bottlenecks": [node.to_json(all_self_ns, times) for node in self.bottlenecks(threshold_percent)],
+            "nodes": [node.to_json(all_self_ns, times) for node in self.nodes],
+            "critical_node": None if critical is None else critical.node_id,
+            "critical_path": None if times is None else times.to_json(),
+            "advice": self.advice(),
+            "models": [model.to_json() for model in self.models],
         }
 
     def bottleneck_info(self) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def self_times(spans: Iterable[Span]) -> dict[int, int]:
 
 
 def node_profiles(spans: Iterable[Span]) -> tuple[NodeProfile, ...]:
-    """The profile of each node, with an exact p95 (nearest rank). Highest total first."""
+    """The profile of each node, with exact percentiles (nearest rank). Highest total first."""
     known = list(spans)
     own_ns = self_times(known)
     durations: dict[str, list[int]] = {}
@@ -72,17 +72,24 @@ def node_profiles(spans: Iterable[Span]) -> tuple[NodeProfile, ...]:
         errors[node_id] += failed
     return sorted_profiles(
         [
-            NodeProfile(
-                node_id=node_id,
-                calls=len(values),
-                total_ns=sum(values),
-                self_ns=self_ns[node_id],
-                max_ns=max(values),
-                errors=errors[node_id],
-                p95_ns=percentile_ns(values, 95),
-            )
+            _profile(node_id, sorted(values), self_ns[node_id], errors[node_id])
             for node_id, values in durations.items()
         ]
+    )
+
+
+def _profile(node_id: str, ordered_ns: list[int], self_ns: int, errors: int) -> NodeProfile:
+    return NodeProfile(
+        node_id=node_id,
+        calls=len(ordered_ns),
+        total_ns=sum(ordered_ns),
+        self_ns=self_ns,
+        max_ns=ordered_ns[-1],
+        errors=errors,
+        p50_ns=nearest_rank(ordered_ns, 50),
+        p90_ns=nearest_rank(ordered_ns, 90),
+        p95_ns=nearest_rank(ordered_ns, 95),
+        p99_ns=nearest_rank(ordered_ns, 99),
     )
 
 
@@ -102,6 +109,10 @@ def union_ns(intervals: Iterable[Interval]) -> int:
 
 def percentile_ns(values: Sequence[int], percent: int) -> int:
     """The smallest of `values` that at least `percent` of them do not exceed (nearest rank)."""
-    ordered = sorted(values)
+    return nearest_rank(sorted(values), percent)
+
+
+def nearest_rank(ordered: Sequence[int], percent: int) -> int:
+    """The same of values that are in ascending order."""
     rank = -(-len(ordered) * percent // 100)
     return ordered[max(rank, 1) - 1]

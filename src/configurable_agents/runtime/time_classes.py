@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from configurable_agents.runtime.critical_path import CriticalPath, Segment
 from configurable_agents.runtime.schedule import NONE, RUN, Schedule
 from configurable_agents.runtime.self_time import Interval
+from configurable_agents.runtime.time_report import TimeClasses
 
 
 class ModelCall(NamedTuple):
@@ -18,26 +18,6 @@ class ModelCall(NamedTuple):
     span_id: int
     started_unix_ns: int
     duration_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class TimeClasses:
-    """Nanoseconds of the critical path by class."""
-
-    model_ns: int = 0
-    """Waiting for a model."""
-    python_ns: int = 0
-    """In a node, outside of model calls: tools and the node's own code."""
-    retry_wait_ns: int = 0
-    """Between an attempt and the next one of the same node."""
-    queue_ns: int = 0
-    """Ready by the declared graph, and not yet started. Without a graph this is in `framework_ns`."""
-    framework_ns: int = 0
-    """In the run, in no node, and none of the above."""
-
-    @property
-    def sum_ns(self) -> int:
-        return self.model_ns + self.python_ns + self.retry_wait_ns + self.queue_ns + self.framework_ns
 
 
 def time_classes(schedule: Schedule, path: CriticalPath, calls: Iterable[ModelCall]) -> TimeClasses:

@@ -85,7 +85,7 @@ def what_if(schedule: Schedule, change: Change) -> WhatIf:
 
 
 def wall_with(schedule: Schedule, multipliers: Mapping[str, float]) -> int:
-    """The wall when the own time of each of these nodes is multiplied. O(n), with a graph times its degree."""
+    """The wall when the own time of each of these nodes is multiplied: O(n), times a graph's degree."""
     return _ForwardPass(schedule, multipliers).wall_ns()
 
 

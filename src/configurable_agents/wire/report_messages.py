@@ -7,10 +7,18 @@ from dataclasses import asdict
 from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost
 from configurable_agents.observability.price_table import RateCard
 from configurable_agents.observability.receipts import PriceEntry, Receipt
-from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
+from configurable_agents.runtime.profile_report import ProfileReport
 from configurable_agents.telemetry import LlmCall, PriceStatus, Status, WorkflowRunRecord
 from configurable_agents.wire.decode import llm_call_from_message, usage_from_message
 from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus
+from configurable_agents.wire.time_messages import (
+    model_from_message,
+    model_to_message,
+    node_from_message,
+    node_to_message,
+    times_from_message,
+    times_to_message,
+)
 from configurable_agents.wire.v1 import reports_pb2 as pb
 from configurable_agents.wire.v1 import telemetry_pb2
 
@@ -59,18 +67,7 @@ def _totals_from_message(message: pb.CallTotals) -> CallTotals:
 
 def profile_report_to_message(report: ProfileReport) -> pb.ProfileReport:
     return pb.ProfileReport(
-        nodes=[
-            pb.NodeProfile(
-                node_id=node.node_id,
-                calls=node.calls,
-                total_ns=node.total_ns,
-                self_ns=node.self_ns,
-                max_ns=node.max_ns,
-                errors=node.errors,
-                p95_ns=node.p95_ns,
-            )
-            for node in report.nodes
-        ],
+        nodes=[node_to_message(node) for node in report.nodes],
         experiment=report.experiment,
         workflow=report.workflow,
         run_id=report.run_id,
@@ -78,23 +75,14 @@ def profile_report_to_message(report: ProfileReport) -> pb.ProfileReport:
         run_count=report.run_count,
         status=int(report.status),
         wall_ns=report.wall_ns,
+        times=times_to_message(report.times),
+        models=[model_to_message(model) for model in report.models],
     )
 
 
 def profile_report_from_message(message: pb.ProfileReport) -> ProfileReport:
     return ProfileReport(
-        nodes=tuple(
-            NodeProfile(
-                node.node_id,
-                node.calls,
-                node.total_ns,
-                node.self_ns,
-                node.max_ns,
-                node.errors,
-                node.p95_ns if node.HasField("p95_ns") else None,
-            )
-            for node in message.nodes
-        ),
+        nodes=tuple(node_from_message(node) for node in message.nodes),
         experiment=message.experiment,
         workflow=message.workflow,
         run_id=message.run_id,
@@ -102,6 +90,8 @@ def profile_report_from_message(message: pb.ProfileReport) -> ProfileReport:
         run_count=message.run_count,
         status=Status(message.status),
         wall_ns=message.wall_ns,
+        times=times_from_message(message.times) if message.HasField("times") else None,
+        models=tuple(model_from_message(model) for model in message.models),
     )
 
 

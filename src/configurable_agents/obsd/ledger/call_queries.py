@@ -8,8 +8,7 @@ from typing import Any
 from configurable_agents.errors import NotFoundError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger.calls import StoredCall, stored_calls
-from configurable_agents.obsd.ledger.queries import _IN_SCOPE as IN_SCOPE
-from configurable_agents.obsd.ledger.queries import resolve
+from configurable_agents.obsd.ledger.scopes import IN_SCOPE, resolve
 from configurable_agents.observability.price_table import RateCard
 from configurable_agents.observability.receipts import PriceEntry, Receipt
 from configurable_agents.telemetry import PriceStatus

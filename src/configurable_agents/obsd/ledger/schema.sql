@@ -38,7 +38,8 @@ CREATE TABLE runs (
     last_event_unix_ns    INTEGER NOT NULL,
     last_received_unix_ns INTEGER NOT NULL,
     profiled_events       INTEGER NOT NULL DEFAULT -1,   -- `events` when the stored profile was made
-    bottleneck_info       TEXT NOT NULL DEFAULT ''       -- JSON
+    bottleneck_info       TEXT NOT NULL DEFAULT '',      -- JSON
+    times                 TEXT                           -- JSON: runtime.time_report.RunTimes
 );
 CREATE INDEX runs_by_experiment ON runs (experiment, started_unix_ns);
 CREATE INDEX runs_by_start ON runs (started_unix_ns);
@@ -146,7 +147,13 @@ CREATE TABLE node_totals (
     total_ns INTEGER NOT NULL,
     max_ns   INTEGER NOT NULL,
     self_ns  INTEGER,                              -- made from the rows when the run is final
+    p50_ns   INTEGER,
+    p90_ns   INTEGER,
     p95_ns   INTEGER,
+    p99_ns   INTEGER,
+    critical_ns INTEGER,
+    slack_ns INTEGER,
+    sketch   BLOB,                                 -- ledger.latency_sketch, to merge runs
     PRIMARY KEY (run, node)
 ) WITHOUT ROWID;
 
@@ -177,6 +184,20 @@ CREATE TABLE call_totals (
     free_tokens           INTEGER NOT NULL,
     merged_calls          INTEGER NOT NULL,        -- further reports of calls that are counted once
     PRIMARY KEY (run, node, provider, model)
+) WITHOUT ROWID;
+
+-- How long the calls of a model took in a run; made from the rows when the run is final.
+CREATE TABLE model_times (
+    run                 INTEGER NOT NULL,
+    provider            INTEGER NOT NULL,
+    model               INTEGER NOT NULL,
+    calls               INTEGER NOT NULL,
+    max_ns              INTEGER NOT NULL,
+    timed_output_tokens INTEGER NOT NULL,
+    generation_ns       INTEGER NOT NULL,
+    duration            BLOB NOT NULL,             -- ledger.latency_sketch
+    first_token         BLOB NOT NULL,
+    PRIMARY KEY (run, provider, model)
 ) WITHOUT ROWID;
 
 -- Counts that outlive a restart.

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from configurable_agents.errors import LedgerError, LedgerFullError, RecordRefusedError
 from configurable_agents.obsd import limits
+from configurable_agents.obsd.ledger import profile_store
 from configurable_agents.obsd.ledger.calls import (
     CallKey,
     CountedCall,
@@ -22,6 +23,7 @@ from configurable_agents.obsd.ledger.calls import (
     totals_of,
 )
 from configurable_agents.obsd.ledger.database import open_for_writing
+from configurable_agents.obsd.profiles import FinalProfile
 from configurable_agents.obsd.records import (
     Acknowledgement,
     Batch,
@@ -34,7 +36,6 @@ from configurable_agents.observability.cost_estimator import Price
 from configurable_agents.observability.cost_summary import NO_CALLS, CallTotals
 from configurable_agents.observability.merging import identifies_call, precedence_of
 from configurable_agents.observability.price_table import RateCard
-from configurable_agents.runtime.profile_report import ProfileReport
 from configurable_agents.telemetry import (
     Event,
     LlmCall,
@@ -179,18 +180,11 @@ class SqliteLedger:
             change.write()
         return change.outcome
 
-    def store_profile(self, run_id: str, report: ProfileReport, events: int) -> None:
+    def store_profile(self, run_id: str, profile: FinalProfile, events: int) -> None:
         """Keeps the profile of a run that is over, made from the first `events` events of it."""
         with _Transaction(self):
             run = self._connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()[0]
-            self._connection.executemany(
-                "UPDATE node_totals SET self_ns = ?, p95_ns = ? WHERE run = ? AND node = ?",
-                [(node.self_ns, node.p95_ns, run, self.name_id(node.node_id)) for node in report.nodes],
-            )
-            info = json.dumps(report.bottleneck_info(), ensure_ascii=False) if report.nodes else ""
-            self._connection.execute(
-                "UPDATE runs SET profiled_events = ?, bottleneck_info = ? WHERE id = ?", (events, info, run)
-            )
+            profile_store.store(self._connection, run, profile, events, self.name_id)
 
     def mark_interrupted(self, run_ids: Sequence[str]) -> list[str]:
         """Ends runs whose process is gone and that never said so. Returns those that were in flight."""

@@ -72,7 +72,7 @@ class CostSummary(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[ModelCost, _Mapping]]] = ..., experiment: _Optional[str] = ..., run_id: _Optional[str] = ..., since_unix_ns: _Optional[int] = ..., run_count: _Optional[int] = ...) -> None: ...
 
 class NodeProfile(_message.Message):
-    __slots__ = ("node_id", "calls", "total_ns", "self_ns", "max_ns", "errors", "p95_ns")
+    __slots__ = ("node_id", "calls", "total_ns", "self_ns", "max_ns", "errors", "p95_ns", "p50_ns", "p90_ns", "p99_ns", "critical_ns", "slack_ns", "p95_history_ns")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_NS_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,12 @@ class NodeProfile(_message.Message):
     MAX_NS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     P95_NS_FIELD_NUMBER: _ClassVar[int]
+    P50_NS_FIELD_NUMBER: _ClassVar[int]
+    P90_NS_FIELD_NUMBER: _ClassVar[int]
+    P99_NS_FIELD_NUMBER: _ClassVar[int]
+    CRITICAL_NS_FIELD_NUMBER: _ClassVar[int]
+    SLACK_NS_FIELD_NUMBER: _ClassVar[int]
+    P95_HISTORY_NS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     calls: int
     total_ns: int
@@ -87,10 +93,16 @@ class NodeProfile(_message.Message):
     max_ns: int
     errors: int
     p95_ns: int
-    def __init__(self, node_id: _Optional[str] = ..., calls: _Optional[int] = ..., total_ns: _Optional[int] = ..., self_ns: _Optional[int] = ..., max_ns: _Optional[int] = ..., errors: _Optional[int] = ..., p95_ns: _Optional[int] = ...) -> None: ...
+    p50_ns: int
+    p90_ns: int
+    p99_ns: int
+    critical_ns: int
+    slack_ns: int
+    p95_history_ns: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, node_id: _Optional[str] = ..., calls: _Optional[int] = ..., total_ns: _Optional[int] = ..., self_ns: _Optional[int] = ..., max_ns: _Optional[int] = ..., errors: _Optional[int] = ..., p95_ns: _Optional[int] = ..., p50_ns: _Optional[int] = ..., p90_ns: _Optional[int] = ..., p99_ns: _Optional[int] = ..., critical_ns: _Optional[int] = ..., slack_ns: _Optional[int] = ..., p95_history_ns: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ProfileReport(_message.Message):
-    __slots__ = ("nodes", "experiment", "workflow", "run_id", "since_unix_ns", "run_count", "status", "wall_ns")
+    __slots__ = ("nodes", "experiment", "workflow", "run_id", "since_unix_ns", "run_count", "status", "wall_ns", "times", "models")
     NODES_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +111,8 @@ class ProfileReport(_message.Message):
     RUN_COUNT_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     WALL_NS_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
     nodes: _containers.RepeatedCompositeFieldContainer[NodeProfile]
     experiment: str
     workflow: str
@@ -107,7 +121,86 @@ class ProfileReport(_message.Message):
     run_count: int
     status: int
     wall_ns: int
-    def __init__(self, nodes: _Optional[_Iterable[_Union[NodeProfile, _Mapping]]] = ..., experiment: _Optional[str] = ..., workflow: _Optional[str] = ..., run_id: _Optional[str] = ..., since_unix_ns: _Optional[int] = ..., run_count: _Optional[int] = ..., status: _Optional[int] = ..., wall_ns: _Optional[int] = ...) -> None: ...
+    times: RunTimes
+    models: _containers.RepeatedCompositeFieldContainer[ModelProfile]
+    def __init__(self, nodes: _Optional[_Iterable[_Union[NodeProfile, _Mapping]]] = ..., experiment: _Optional[str] = ..., workflow: _Optional[str] = ..., run_id: _Optional[str] = ..., since_unix_ns: _Optional[int] = ..., run_count: _Optional[int] = ..., status: _Optional[int] = ..., wall_ns: _Optional[int] = ..., times: _Optional[_Union[RunTimes, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelProfile, _Mapping]]] = ...) -> None: ...
+
+class RunTimes(_message.Message):
+    __slots__ = ("wall_ns", "between_ns", "model_ns", "python_ns", "retry_wait_ns", "queue_ns", "framework_ns", "concurrency_ns", "speedups_ns", "slot_saved_ns", "bottlenecks", "run_count")
+    class ConcurrencyNsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: int
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[int] = ...) -> None: ...
+    class SpeedupsNsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class BottlenecksEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    WALL_NS_FIELD_NUMBER: _ClassVar[int]
+    BETWEEN_NS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_NS_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_NS_FIELD_NUMBER: _ClassVar[int]
+    RETRY_WAIT_NS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_NS_FIELD_NUMBER: _ClassVar[int]
+    FRAMEWORK_NS_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_NS_FIELD_NUMBER: _ClassVar[int]
+    SPEEDUPS_NS_FIELD_NUMBER: _ClassVar[int]
+    SLOT_SAVED_NS_FIELD_NUMBER: _ClassVar[int]
+    BOTTLENECKS_FIELD_NUMBER: _ClassVar[int]
+    RUN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    wall_ns: int
+    between_ns: int
+    model_ns: int
+    python_ns: int
+    retry_wait_ns: int
+    queue_ns: int
+    framework_ns: int
+    concurrency_ns: _containers.ScalarMap[int, int]
+    speedups_ns: _containers.ScalarMap[str, int]
+    slot_saved_ns: int
+    bottlenecks: _containers.ScalarMap[str, int]
+    run_count: int
+    def __init__(self, wall_ns: _Optional[int] = ..., between_ns: _Optional[int] = ..., model_ns: _Optional[int] = ..., python_ns: _Optional[int] = ..., retry_wait_ns: _Optional[int] = ..., queue_ns: _Optional[int] = ..., framework_ns: _Optional[int] = ..., concurrency_ns: _Optional[_Mapping[int, int]] = ..., speedups_ns: _Optional[_Mapping[str, int]] = ..., slot_saved_ns: _Optional[int] = ..., bottlenecks: _Optional[_Mapping[str, int]] = ..., run_count: _Optional[int] = ...) -> None: ...
+
+class ModelProfile(_message.Message):
+    __slots__ = ("provider", "model", "calls", "max_ns", "p50_ns", "p90_ns", "p95_ns", "p99_ns", "first_token_p50_ns", "first_token_p95_ns", "timed_output_tokens", "generation_ns")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    MAX_NS_FIELD_NUMBER: _ClassVar[int]
+    P50_NS_FIELD_NUMBER: _ClassVar[int]
+    P90_NS_FIELD_NUMBER: _ClassVar[int]
+    P95_NS_FIELD_NUMBER: _ClassVar[int]
+    P99_NS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_P50_NS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_P95_NS_FIELD_NUMBER: _ClassVar[int]
+    TIMED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_NS_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    calls: int
+    max_ns: int
+    p50_ns: int
+    p90_ns: int
+    p95_ns: int
+    p99_ns: int
+    first_token_p50_ns: int
+    first_token_p95_ns: int
+    timed_output_tokens: int
+    generation_ns: int
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., calls: _Optional[int] = ..., max_ns: _Optional[int] = ..., p50_ns: _Optional[int] = ..., p90_ns: _Optional[int] = ..., p95_ns: _Optional[int] = ..., p99_ns: _Optional[int] = ..., first_token_p50_ns: _Optional[int] = ..., first_token_p95_ns: _Optional[int] = ..., timed_output_tokens: _Optional[int] = ..., generation_ns: _Optional[int] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
     __slots__ = ("scope", "limit")

@@ -1,0 +1,144 @@
+"""The whole profile of one run, made from its rows: nodes, models, critical path."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from configurable_agents.obsd import limits
+from configurable_agents.obsd.latency_sketch import LatencySketch
+from configurable_agents.obsd.profiles import ModelSketches, RunProfile, with_percentiles
+from configurable_agents.runtime.concurrency import concurrency_profile
+from configurable_agents.runtime.critical_path import critical_path
+from configurable_agents.runtime.profile_report import NodeProfile, sorted_profiles
+from configurable_agents.runtime.schedule import Schedule
+from configurable_agents.runtime.self_time import Span, node_profiles
+from configurable_agents.runtime.slack import node_slacks
+from configurable_agents.runtime.time_classes import ModelCall, time_classes
+from configurable_agents.runtime.time_report import SPEEDUPS_MAX, ModelProfile, RunTimes, ordered_speedups
+from configurable_agents.runtime.what_if import one_more_slot, wall_with
+from configurable_agents.telemetry import Graph, Status
+
+_SPANS = """
+SELECT x.span_id, x.parent_span_id, n.name, x.started_unix_ns, x.duration_ns, x.status <> 1, x.attempt
+FROM node_executions x JOIN names n ON n.id = x.node WHERE x.run = ? LIMIT ?
+"""
+
+_TOTALS_OF_RUN = """
+SELECT n.name, t.calls, t.total_ns, t.total_ns, t.max_ns, t.errors
+FROM node_totals t JOIN names n ON n.id = t.node WHERE t.run = ?
+"""
+
+_CALLS = """
+SELECT p.name, m.name, c.span_id, c.started_unix_ns, c.duration_ns, c.time_to_first_token_ns,
+    COALESCE(c.output_tokens + c.reasoning_tokens + c.audio_output_tokens, 0), c.status
+FROM llm_calls c JOIN names p ON p.id = c.provider JOIN names m ON m.id = c.model WHERE c.run = ? LIMIT ?
+"""
+
+_RUN = """
+SELECT started_unix_ns, COALESCE(duration_ns, MAX(0, last_event_unix_ns - started_unix_ns)), graph, status
+FROM runs WHERE id = ?
+"""
+
+
+class CallTiming(NamedTuple):
+    """One model call as far as its time goes."""
+
+    provider: str
+    model: str
+    span_id: int
+    started_unix_ns: int
+    duration_ns: int
+    first_token_ns: int
+    """0 when unknown."""
+    output_tokens: int
+    status: int
+
+
+def run_profile(connection: sqlite3.Connection, run: int) -> RunProfile:
+    """From the rows of the run; of one too long for that, from its totals."""
+    rows = connection.execute(_SPANS, (run, limits.PROFILED_SPANS_MAX + 1)).fetchall()
+    calls = calls_of(connection, run)
+    models = model_sketches(calls)
+    if len(rows) > limits.PROFILED_SPANS_MAX:
+        totals = [NodeProfile(*row) for row in connection.execute(_TOTALS_OF_RUN, (run,))]
+        return RunProfile(sorted_profiles(totals), None, models)
+    spans = [
+        Span(span, parent, node, started, duration, bool(failed), attempt)
+        for span, parent, node, started, duration, failed, attempt in rows
+    ]
+    schedule = schedule_of(connection, run, spans)
+    times, critical_ns = run_times(schedule, calls)
+    slack_ns = node_slacks(schedule)
+    nodes = tuple(
+        replace(node, critical_ns=critical_ns.get(node.node_id, 0), slack_ns=slack_ns[node.node_id])
+        for node in node_profiles(spans)
+    )
+    return RunProfile(nodes, times, models, node_sketches(spans))
+
+
+def run_times(schedule: Schedule, calls: Iterable[CallTiming]) -> tuple[RunTimes, dict[str, int]]:
+    """The critical path of a run, and the time of each node on it."""
+    path = critical_path(schedule)
+    first = list(path.by_node_ns)[:SPEEDUPS_MAX]
+    saved_ns = {node: path.wall_ns - wall_with(schedule, {node: 0.5}) for node in first}
+    slot = one_more_slot(schedule)
+    asked = (ModelCall(call.span_id, call.started_unix_ns, call.duration_ns) for call in calls)
+    times = RunTimes(
+        path.wall_ns,
+        path.between_ns,
+        time_classes(schedule, path, asked),
+        concurrency_profile(schedule),
+        ordered_speedups(saved_ns),
+        None if slot is None else slot.saved_ns,
+        dict.fromkeys(first[:1], 1),
+    )
+    return times, path.by_node_ns
+
+
+def schedule_of(connection: sqlite3.Connection, run: int, spans: Iterable[Span]) -> Schedule:
+    started, wall_ns, graph, _ = connection.execute(_RUN, (run,)).fetchone()
+    return Schedule(spans, started, started + wall_ns, declared_graph(graph))
+
+
+def declared_graph(stored: str | None) -> Graph | None:
+    if stored is None:
+        return None
+    known: dict[str, Any] = json.loads(stored)
+    return Graph(tuple(known["nodes"]), tuple((source, target) for source, target in known["edges"]))
+
+
+def calls_of(connection: sqlite3.Connection, run: int) -> list[CallTiming]:
+    return [CallTiming(*row) for row in connection.execute(_CALLS, (run, limits.PROFILED_SPANS_MAX))]
+
+
+def node_sketches(spans: Iterable[Span]) -> dict[str, LatencySketch]:
+    durations: dict[str, list[int]] = {}
+    for span in spans:
+        durations.setdefault(span.node_id, []).append(span.duration_ns)
+    return {node_id: LatencySketch(values) for node_id, values in durations.items()}
+
+
+def model_sketches(calls: Iterable[CallTiming]) -> tuple[ModelSketches, ...]:
+    by_model: dict[tuple[str, str], list[CallTiming]] = {}
+    for call in calls:
+        by_model.setdefault((call.provider, call.model), []).append(call)
+    return tuple(_model_sketches(*model, found) for model, found in sorted(by_model.items()))
+
+
+def _model_sketches(provider: str, model: str, calls: list[CallTiming]) -> ModelSketches:
+    told = [call for call in calls if call.status == Status.OK and call.output_tokens > 0]
+    profile = ModelProfile(
+        provider,
+        model,
+        len(calls),
+        max(call.duration_ns for call in calls),
+        timed_output_tokens=sum(call.output_tokens for call in told),
+        generation_ns=sum(max(0, call.duration_ns - call.first_token_ns) for call in told),
+    )
+    duration = LatencySketch(call.duration_ns for call in calls)
+    first_token = LatencySketch(call.first_token_ns for call in calls if call.first_token_ns)
+    return ModelSketches(with_percentiles(profile, duration, first_token), duration, first_token)
