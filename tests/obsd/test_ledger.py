@@ -321,6 +321,23 @@ def test_a_commit_that_fails_anywhere_leaves_nothing_and_the_next_takes_it_all(
     ]
 
 
+def test_a_commit_that_fails_in_its_very_last_step_is_an_error_and_leaves_nothing(
+    book: Any, events: Any
+) -> None:
+    """A deferred constraint is looked at by COMMIT itself."""
+    book.ledger.connection.executescript(
+        "PRAGMA foreign_keys = ON; CREATE TEMP TABLE parents (id INTEGER PRIMARY KEY);"
+        "CREATE TEMP TABLE children (parent REFERENCES parents DEFERRABLE INITIALLY DEFERRED);"
+        "CREATE TEMP TRIGGER fault AFTER INSERT ON main.run_events BEGIN INSERT INTO children VALUES (1); END"
+    )
+    with pytest.raises(LedgerError, match="FOREIGN KEY"):
+        book.commit(events.whole_run())
+    assert book.ledger.next_sequence(events.PRODUCER) == 0
+    book.ledger.connection.execute("DROP TRIGGER fault")
+    assert book.commit(events.whole_run()).acknowledgements[0].next_sequence == 8
+    assert sizes(book) == {"executions": 3, "calls": 3, "run events": 2}
+
+
 def test_what_was_interned_in_a_failed_commit_is_forgotten(book: Any, events: Any) -> None:
     """A name, a run or a rate card remembered from a transaction that was rolled back would dangle."""
     book.ledger.connection.execute(

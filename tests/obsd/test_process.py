@@ -236,6 +236,19 @@ def test_a_signal_at_any_moment_of_the_start_ends_it_with_code_0(
         assert not home.socket.exists()
 
 
+def test_a_stop_during_an_import_that_catches_everything_is_remembered(home: Home) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from configurable_agents.obsd import __main__ as daemon\n"
+        "try: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "except BaseException: pass\n"
+        "sys.exit(daemon.main())\n"
+    )
+    (home.folder / "agents-obsd.toml").write_text("mlflow_enabled = false\n")
+    command = [sys.executable, "-c", code, "--home", str(home.folder)]
+    assert subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+
+
 def begun(pid: int) -> bool:
     """Whether the process catches SIGTERM and SIGINT."""
     status = Path(f"/proc/{pid}/status").read_text()
