@@ -38,7 +38,7 @@ class ReportClient:
     """
 
     def __init__(self, home: Home, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        self._home = home
+        self.home = home
         self._timeout_s = timeout_s
         self._channel: grpc.Channel | None = None
         self._opening = threading.Lock()
@@ -60,19 +60,21 @@ class ReportClient:
     def cost_report(self, scope: Scope) -> CostSummary:
         from configurable_agents.wire import report_messages  # noqa: PLC0415
 
-        return report_messages.cost_summary_from_message(self._ask("GetCostReport", _scope(scope)))
+        return report_messages.cost_summary_from_message(self._ask("GetCostReport", scope_message(scope)))
 
     def profile_report(self, scope: Scope) -> ProfileReport:
         from configurable_agents.wire import report_messages  # noqa: PLC0415
 
-        return report_messages.profile_report_from_message(self._ask("GetProfileReport", _scope(scope)))
+        return report_messages.profile_report_from_message(
+            self._ask("GetProfileReport", scope_message(scope))
+        )
 
     def runs(self, scope: Scope, *, limit: int = 0) -> tuple[list[WorkflowRunRecord], int]:
         """The newest runs, at most `limit` (0: the daemon's choice), and how many there are in all."""
         from configurable_agents.wire import report_messages  # noqa: PLC0415
         from configurable_agents.wire.v1 import reports_pb2  # noqa: PLC0415
 
-        answer = self._ask("ListRuns", reports_pb2.ListRunsRequest(scope=_scope(scope), limit=limit))
+        answer = self._ask("ListRuns", reports_pb2.ListRunsRequest(scope=scope_message(scope), limit=limit))
         return [report_messages.run_from_message(run) for run in answer.runs], answer.matching
 
     def receipts(self, scope: Scope, *, call_id: str = "", limit: int = 0) -> list[Receipt]:
@@ -80,7 +82,7 @@ class ReportClient:
         from configurable_agents.wire import report_messages  # noqa: PLC0415
         from configurable_agents.wire.v1 import reports_pb2  # noqa: PLC0415
 
-        request = reports_pb2.ExplainRequest(scope=_scope(scope), call_id=call_id, limit=limit)
+        request = reports_pb2.ExplainRequest(scope=scope_message(scope), call_id=call_id, limit=limit)
         answer = self._ask("ExplainCalls", request)
         return [report_messages.receipt_from_message(each) for each in answer.receipts]
 
@@ -91,27 +93,27 @@ class ReportClient:
         return report_messages.status_from_message(self._ask("GetStatus", reports_pb2.StatusRequest()))
 
     def _ask(self, method: str, request: Any) -> Any:
-        if not self._home.may_be_served:
-            raise self._unavailable()
+        if not self.home.may_be_served:
+            raise self.unavailable()
         import grpc  # noqa: PLC0415
 
         from configurable_agents.wire.v1 import reports_pb2_grpc  # noqa: PLC0415
 
         try:
-            stub = reports_pb2_grpc.ReportServiceStub(self._open())  # type: ignore[no-untyped-call]
+            stub = reports_pb2_grpc.ReportServiceStub(self.open_channel())  # type: ignore[no-untyped-call]
             return getattr(stub, method)(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
-            raise self._translated(error) from error
+            raise self.translated(error) from error
 
-    def _open(self) -> grpc.Channel:
+    def open_channel(self) -> grpc.Channel:
         from configurable_agents.client.channel import open_channel  # noqa: PLC0415
 
         with self._opening:
             if self._channel is None:
-                self._channel = open_channel(self._home)
+                self._channel = open_channel(self.home)
             return self._channel
 
-    def _translated(self, error: Any) -> AgentsObsError:
+    def translated(self, error: Any) -> AgentsObsError:
         import grpc  # noqa: PLC0415
 
         code, details = error.code(), error.details()
@@ -121,20 +123,20 @@ class ReportClient:
             return InvalidValueError(details)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DaemonUnavailableError(
-                f"the daemon in {self._home.folder} did not answer within {self._timeout_s:g} s;"
+                f"the daemon in {self.home.folder} did not answer within {self._timeout_s:g} s;"
                 " see: agents-obsd status"
             )
         if code is grpc.StatusCode.UNAVAILABLE:
-            return self._unavailable()
-        return AgentsObsError(f"the daemon could not answer: {details} ({code.name}); see {self._home.log}")
+            return self.unavailable()
+        return AgentsObsError(f"the daemon could not answer: {details} ({code.name}); see {self.home.log}")
 
-    def _unavailable(self) -> DaemonUnavailableError:
+    def unavailable(self) -> DaemonUnavailableError:
         return DaemonUnavailableError(
-            f"no daemon is running in {self._home.folder}; start one with: agents-obsd start"
+            f"no daemon is running in {self.home.folder}; start one with: agents-obsd start"
         )
 
 
-def _scope(scope: Scope) -> Any:
+def scope_message(scope: Scope) -> Any:
     from configurable_agents.wire.v1 import reports_pb2  # noqa: PLC0415
 
     return reports_pb2.Scope(

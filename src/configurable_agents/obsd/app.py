@@ -32,8 +32,9 @@ from configurable_agents.obsd.receivers.spool import SpoolReceiver
 from configurable_agents.obsd.records import Committed
 from configurable_agents.obsd.reports import DaemonGauges, Readers, ReportServicer, add_reports
 from configurable_agents.obsd.runs import LiveRuns
+from configurable_agents.obsd.timelines import TimelineServicer, add_timelines
 from configurable_agents.observability.cost_estimator import CostEstimator
-from configurable_agents.wire.v1 import reports_pb2, telemetry_pb2
+from configurable_agents.wire.v1 import reports_pb2, telemetry_pb2, timeline_pb2
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ class Daemon:
             profiled=self._exporter.notice,
         )
         self._reports = ReportServicer(readers, live, self._gauges())
+        self._timelines = TimelineServicer(readers, self._gauges())
 
     async def run(self, ready: Callable[[], None]) -> None:
         await self._keeper.remember()
@@ -115,6 +117,7 @@ class Daemon:
             async with anyio.create_task_group() as tasks, _server(self._settings) as server:
                 server.add_generic_rpc_handlers((self._telemetry.handler(),))
                 add_reports(self._reports, server)
+                add_timelines(self._timelines, server)
                 checks = await _add_health(server)
                 await _listen(server, self._home)
                 tasks.start_soon(self._spool.run)
@@ -253,6 +256,7 @@ def _service_names() -> tuple[str, ...]:
     return (
         telemetry_pb2.DESCRIPTOR.services_by_name["TelemetryService"].full_name,
         reports_pb2.DESCRIPTOR.services_by_name["ReportService"].full_name,
+        timeline_pb2.DESCRIPTOR.services_by_name["TimelineService"].full_name,
     )
 
 

@@ -101,6 +101,21 @@ MERGED_ROWS_MAX = 50_000
 HISTORY_RUNS_MAX = 30
 """Runs whose p95 a report over several runs shows one by one: the newest."""
 
+PAST_RUNS_MAX = 100
+PAST_NODES_MAX = 200
+"""Runs, and nodes of each, in one answer about runs side by side: the newest, and the slowest."""
+
+WATCHED_RUNS_MAX = 50
+WATCHED_NODES_MAX = 20
+"""Runs in flight, and nodes of each, in one update of a live view: the newest, and the oldest."""
+
+WATCH_EVERY_MS = 1_000
+WATCH_EVERY_MS_MIN = 200
+"""How often a live view is updated, when its client does not say, and at most."""
+
+UNREAD_S = 10.0
+"""A client of a stream that lets a message wait for longer is cut off."""
+
 LIVE_ROWS_MAX = 20_000
 """A run in flight with more executions is reported from its analyzer, not from its rows."""
 

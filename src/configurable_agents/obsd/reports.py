@@ -84,7 +84,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         self._gauges = gauges
 
     async def GetCostReport(self, request: pb.Scope, context: Context) -> Any:
-        scope = _scope(request)
+        scope = scope_of(request)
         return await self._answer(
             context,
             lambda connection: report_messages.cost_summary_to_message(
@@ -93,7 +93,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         )
 
     async def GetProfileReport(self, request: pb.Scope, context: Context) -> Any:
-        scope = _scope(request)
+        scope = scope_of(request)
         return await self._answer(
             context,
             lambda connection: report_messages.profile_report_to_message(
@@ -102,7 +102,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         )
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> Any:
-        scope = _scope(request.scope)
+        scope = scope_of(request.scope)
 
         def ask(connection: sqlite3.Connection) -> pb.RunList:
             runs, matching = queries.list_runs(connection, scope, limit=request.limit)
@@ -114,7 +114,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         return await self._answer(context, ask)
 
     async def ExplainCalls(self, request: pb.ExplainRequest, context: Context) -> Any:
-        scope = _scope(request.scope)
+        scope = scope_of(request.scope)
 
         def ask(connection: sqlite3.Connection) -> pb.ReceiptList:
             found = call_queries.receipts(connection, scope, request.call_id, limit=request.limit)
@@ -154,7 +154,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         try:
             return await self._readers.ask(question)
         except AgentsObsError as error:
-            await context.abort(_code(error), str(error))
+            await context.abort(status_code(error), str(error))
             raise
 
     def _live_nodes(self, run_id: str) -> tuple[NodeProfile, ...] | None:
@@ -173,11 +173,11 @@ def add_reports(servicer: ReportServicer, server: grpc.aio.Server) -> None:
     reports_pb2_grpc.add_ReportServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
 
 
-def _scope(message: pb.Scope) -> Scope:
+def scope_of(message: pb.Scope) -> Scope:
     return Scope(message.experiment, message.run_id, message.since_unix_ns)
 
 
-def _code(error: AgentsObsError) -> grpc.StatusCode:
+def status_code(error: AgentsObsError) -> grpc.StatusCode:
     if isinstance(error, NotFoundError):
         return grpc.StatusCode.NOT_FOUND
     if isinstance(error, InvalidValueError):

@@ -173,13 +173,14 @@ def exporter_to_message(exporter: ExporterStatus) -> pb.ExporterStatus:
     return pb.ExporterStatus(**asdict(exporter))
 
 
+def exporter_from_message(message: pb.ExporterStatus) -> ExporterStatus:
+    return ExporterStatus(**{name: getattr(message, name) for name in _EXPORTER_FIELDS})
+
+
 def status_from_message(message: pb.DaemonStatus) -> DaemonStatus:
     return DaemonStatus(
         events_refused=dict(message.events_refused),
-        exporters=tuple(
-            ExporterStatus(**{name: getattr(each, name) for name in _EXPORTER_FIELDS})
-            for each in message.exporters
-        ),
+        exporters=tuple(exporter_from_message(each) for each in message.exporters),
         **{name: getattr(message, name) for name in _STATUS_FIELDS},
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from configurable_agents.runtime.past_runs import LiveRun
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -48,4 +50,19 @@ class DaemonStatus:
     ledger_bytes: int = 0
     spool_bytes: int = 0
     producers_connected: int = 0
+    exporters: tuple[ExporterStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LiveView:
+    """What is in flight at one moment."""
+
+    at_unix_ns: int
+    runs: tuple[LiveRun, ...]
+    """The newest ones."""
+    runs_live: int
+    events_committed: int
+    events_pending: int
+    cost_nanos: int
+    """Of everything in the ledger."""
     exporters: tuple[ExporterStatus, ...] = ()

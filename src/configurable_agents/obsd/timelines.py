@@ -1,0 +1,93 @@
+"""Answers in streams: one run in detail, and what is in flight, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from configurable_agents.errors import AgentsObsError
+from configurable_agents.obsd import limits
+from configurable_agents.obsd.ledger import queries, timeline_queries
+from configurable_agents.obsd.reports import Context, DaemonGauges, Readers, scope_of, status_code
+from configurable_agents.wire import timeline_messages
+from configurable_agents.wire.report_records import LiveView
+from configurable_agents.wire.v1 import reports_pb2, timeline_pb2_grpc
+from configurable_agents.wire.v1 import timeline_pb2 as pb
+
+T = TypeVar("T")
+
+
+class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
+    """Serves `TimelineService`. The names of its methods are the protocol's.
+
+    gRPC holds what a client has not read, up to the window of its connection; then a write waits, and a
+    client that lets one wait for `UNREAD_S` is cut off. No more than one update is ever made ahead.
+    """
+
+    def __init__(self, readers: Readers, gauges: DaemonGauges) -> None:
+        self._readers = readers
+        self._gauges = gauges
+
+    async def GetTimeline(self, request: reports_pb2.Scope, context: Context) -> None:
+        question = partial(timeline_queries.timeline, scope=scope_of(request), now_unix_ns=time.time_ns())
+        timeline = await self._answer(context, question)
+        for part in timeline_messages.timeline_to_parts(timeline):
+            await _write(context, part)
+
+    async def Watch(self, request: pb.WatchRequest, context: Context) -> None:
+        every_s = max(request.every_ms or limits.WATCH_EVERY_MS, limits.WATCH_EVERY_MS_MIN) / 1000
+        while not context.done():
+            await _write(context, timeline_messages.live_view_to_message(await self._view(context)))
+            await asyncio.sleep(every_s)
+
+    async def GetHistory(self, request: pb.HistoryRequest, context: Context) -> Any:
+        question = partial(
+            timeline_queries.past_runs,
+            scope=scope_of(request.scope),
+            limit=request.limit,
+            before_unix_ns=request.before_unix_ns,
+        )
+        runs = await self._answer(context, question)
+        return pb.History(runs=[timeline_messages.past_run_to_message(run) for run in runs])
+
+    async def _view(self, context: Context) -> LiveView:
+        def look(connection: sqlite3.Connection) -> LiveView:
+            counts = queries.counts(connection)
+            return LiveView(
+                time.time_ns(),
+                tuple(timeline_queries.live_runs(connection)),
+                counts.runs_live,
+                counts.events_committed,
+                self._gauges.events_pending(),
+                timeline_queries.cost_nanos(connection),
+                tuple(self._gauges.exporters(counts.events_committed)),
+            )
+
+        return await self._answer(context, look)
+
+    async def _answer(self, context: Context, question: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self._readers.ask(question)
+        except AgentsObsError as error:
+            await context.abort(status_code(error), str(error))
+            raise
+
+
+async def _write(context: Context, message: Any) -> None:
+    """Ends the stream of a client that does not read."""
+    try:
+        async with asyncio.timeout(limits.UNREAD_S):
+            await context.write(message)
+    except TimeoutError:
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"nothing was read for {limits.UNREAD_S:g} s")
+
+
+def add_timelines(servicer: TimelineServicer, server: grpc.aio.Server) -> None:
+    timeline_pb2_grpc.add_TimelineServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]

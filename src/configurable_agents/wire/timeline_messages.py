@@ -1,0 +1,211 @@
+"""Timelines, past runs and live views to messages and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from configurable_agents.observability.cost_summary import CostSummary
+from configurable_agents.runtime.past_runs import LiveRun, OpenNode, PastNode, PastRun
+from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineSpan
+from configurable_agents.telemetry import Graph, Status
+from configurable_agents.wire.report_messages import (
+    cost_summary_from_message,
+    cost_summary_to_message,
+    exporter_from_message,
+    exporter_to_message,
+    run_from_message,
+    run_to_message,
+)
+from configurable_agents.wire.report_records import LiveView
+from configurable_agents.wire.v1 import reports_pb2, telemetry_pb2
+from configurable_agents.wire.v1 import timeline_pb2 as pb
+
+PART_ROWS_MAX = 4_000
+"""Spans, or calls, of one part: well inside the size of one message."""
+
+UINT64 = 1 << 64
+
+
+class _Names:
+    """Names numbered in the order in which they are first seen."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._told = 0
+
+    def number(self, name: str) -> int:
+        return self._numbers.setdefault(name, len(self._numbers))
+
+    def untold(self) -> list[str]:
+        names = list(self._numbers)[self._told :]
+        self._told = len(self._numbers)
+        return names
+
+
+def timeline_to_parts(timeline: Timeline) -> Iterator[pb.TimelinePart]:
+    yield pb.TimelinePart(
+        run=run_to_message(timeline.run),
+        graph=_graph_to_message(timeline.graph),
+        ended_unix_ns=timeline.ended_unix_ns,
+        cut=timeline.cut,
+    )
+    names = _Names()
+    for first in range(0, len(timeline.spans), PART_ROWS_MAX):
+        spans = [_span_to_message(span, names) for span in timeline.spans[first : first + PART_ROWS_MAX]]
+        yield pb.TimelinePart(spans=spans, names=names.untold())
+    for first in range(0, len(timeline.calls), PART_ROWS_MAX):
+        calls = [_call_to_message(call, names) for call in timeline.calls[first : first + PART_ROWS_MAX]]
+        yield pb.TimelinePart(calls=calls, names=names.untold())
+
+
+def timeline_from_parts(parts: Iterable[pb.TimelinePart]) -> Timeline:
+    remaining = iter(parts)
+    head = next(remaining)
+    names: list[str] = []
+    spans: list[TimelineSpan] = []
+    calls: list[TimelineCall] = []
+    for part in remaining:
+        names.extend(part.names)
+        spans.extend(_span_from_message(span, names) for span in part.spans)
+        calls.extend(_call_from_message(call, names) for call in part.calls)
+    return Timeline(
+        run_from_message(head.run),
+        head.ended_unix_ns,
+        tuple(spans),
+        tuple(calls),
+        _graph_from_message(head.graph) if head.HasField("graph") else None,
+        head.cut,
+    )
+
+
+def _span_to_message(span: TimelineSpan, names: _Names) -> pb.TimelineSpan:
+    return pb.TimelineSpan(
+        span_id=span.span_id % UINT64,
+        parent_span_id=span.parent_span_id % UINT64,
+        node=names.number(span.node_id),
+        started_unix_ns=span.started_unix_ns,
+        duration_ns=span.duration_ns,
+        status=int(span.status),
+        attempt=span.attempt,
+    )
+
+
+def _span_from_message(span: pb.TimelineSpan, names: list[str]) -> TimelineSpan:
+    return TimelineSpan(
+        span.span_id,
+        span.parent_span_id,
+        names[span.node],
+        span.started_unix_ns,
+        span.duration_ns,
+        Status(span.status),
+        span.attempt,
+    )
+
+
+def _call_to_message(call: TimelineCall, names: _Names) -> pb.TimelineCall:
+    return pb.TimelineCall(
+        span_id=call.span_id % UINT64,
+        node=names.number(call.node_id),
+        provider=names.number(call.provider),
+        model=names.number(call.model),
+        started_unix_ns=call.started_unix_ns,
+        duration_ns=call.duration_ns,
+        time_to_first_token_ns=call.time_to_first_token_ns,
+        cost_nanos=call.cost_nanos,
+        cost_known=call.cost_known,
+        tokens=call.tokens,
+        status=int(call.status),
+    )
+
+
+def _call_from_message(call: pb.TimelineCall, names: list[str]) -> TimelineCall:
+    return TimelineCall(
+        call.span_id,
+        names[call.node],
+        names[call.provider],
+        names[call.model],
+        call.started_unix_ns,
+        call.duration_ns,
+        call.time_to_first_token_ns,
+        call.cost_nanos,
+        call.cost_known,
+        call.tokens,
+        Status(call.status),
+    )
+
+
+def _graph_to_message(graph: Graph | None) -> telemetry_pb2.Graph | None:
+    if graph is None:
+        return None
+    edges = [telemetry_pb2.Edge(from_node=source, to_node=target) for source, target in graph.edges]
+    return telemetry_pb2.Graph(nodes=graph.nodes, edges=edges)
+
+
+def _graph_from_message(graph: telemetry_pb2.Graph) -> Graph:
+    return Graph(tuple(graph.nodes), tuple((edge.from_node, edge.to_node) for edge in graph.edges))
+
+
+def past_run_to_message(run: PastRun) -> pb.PastRun:
+    summary = cost_summary_to_message(CostSummary.of(run.models))
+    return pb.PastRun(
+        run_id=run.run_id,
+        started_unix_ns=run.started_unix_ns,
+        status=int(run.status),
+        wall_ns=run.wall_ns,
+        nodes=[pb.PastNode(**node._asdict()) for node in run.nodes],
+        models=summary.models,
+    )
+
+
+def past_run_from_message(message: pb.PastRun) -> PastRun:
+    models = cost_summary_from_message(reports_pb2.CostSummary(models=message.models)).models
+    return PastRun(
+        message.run_id,
+        message.started_unix_ns,
+        Status(message.status),
+        message.wall_ns,
+        tuple(
+            PastNode(node.node_id, node.calls, node.total_ns, node.p95_ns, node.errors)
+            for node in message.nodes
+        ),
+        tuple(models),
+    )
+
+
+def live_view_to_message(view: LiveView) -> pb.WatchUpdate:
+    return pb.WatchUpdate(
+        at_unix_ns=view.at_unix_ns,
+        runs=[
+            pb.LiveRun(
+                run=run_to_message(live.run),
+                nodes=[
+                    pb.OpenNode(node_id=node_id, started_unix_ns=at, count=count)
+                    for node_id, at, count in live.nodes
+                ],
+            )
+            for live in view.runs
+        ],
+        runs_live=view.runs_live,
+        events_committed=view.events_committed,
+        events_pending=view.events_pending,
+        cost_nanos=view.cost_nanos,
+        exporters=[exporter_to_message(exporter) for exporter in view.exporters],
+    )
+
+
+def live_view_from_message(message: pb.WatchUpdate) -> LiveView:
+    return LiveView(
+        message.at_unix_ns,
+        tuple(
+            LiveRun(
+                run_from_message(live.run),
+                tuple(OpenNode(node.node_id, node.started_unix_ns, node.count) for node in live.nodes),
+            )
+            for live in message.runs
+        ),
+        message.runs_live,
+        message.events_committed,
+        message.events_pending,
+        message.cost_nanos,
+        tuple(exporter_from_message(exporter) for exporter in message.exporters),
+    )
