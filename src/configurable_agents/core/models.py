@@ -138,6 +138,9 @@ class ChatModels:
                 f"{name.provider}/{name.model} cannot be used: {_first_line(error)}"
             ) from error
         self._own_connections(model, name.provider)
+        if name.provider == "openai":
+            client = vars(model)["root_async_client"]
+            _ = (client.beta if settings.stream else client).chat.completions  # loads 600 modules
         return model
 
     def _settings(self, settings: Llm, provider: str, package: ProviderPackage | None) -> dict[str, Any]:
@@ -152,7 +155,6 @@ class ChatModels:
             chosen["streaming"] = True
         if provider == "openai":
             import openai  # noqa: PLC0415 - only where it is used
-            import openai.resources.chat  # noqa: PLC0415 - else loaded by the first call, in half a second
 
             chosen["http_async_client"] = client = openai.DefaultAsyncHttpxClient()
             chosen["http_socket_options"] = ()  # leaves proxies to the environment, as everywhere else

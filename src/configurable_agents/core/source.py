@@ -15,6 +15,7 @@ FILE_BYTES_MAX = 1024 * 1024
 PARTS_MAX = 100_000
 """Keys and values of a file, with those that aliases repeat: a small file cannot unfold endlessly."""
 MERGE_TAG = "tag:yaml.org,2002:merge"
+PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 Place: TypeAlias = tuple[str | int, ...]
 """Where in the data something stands: `("nodes", 0, "prompt")`."""
@@ -113,6 +114,10 @@ class _Reader:
             raise WorkflowInvalidError(
                 (f"{self._name}: has more than {PARTS_MAX:,} parts; no workflow needs so many",)
             )
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in PLAIN_TAGS:
+            raise yaml.MarkedYAMLError(
+                problem=f"could not determine a constructor for {node.tag!r}", problem_mark=node.start_mark
+            )
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
@@ -143,4 +148,5 @@ def _yaml_sentence(error: yaml.MarkedYAMLError, name: str) -> str:
     mark = error.problem_mark or error.context_mark
     where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
     context = f" ({error.context})" if error.context else ""
-    return f"{where}: not valid YAML: {error.problem}{context}"
+    hint = '; quote a type that has brackets: "list[str]"' if "but got '['" in str(error.problem) else ""
+    return f"{where}: not valid YAML: {error.problem}{context}{hint}"
