@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from operator import add
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 NANOS_PER_USD = 1_000_000_000
@@ -85,7 +86,7 @@ class Usage(NamedTuple):
 
     def plus(self, other: Usage) -> Usage:
         """The class-wise sum. (`+` would join the tuples.)"""
-        return Usage(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return Usage(*map(add, self, other))
 
 
 class Graph(NamedTuple):

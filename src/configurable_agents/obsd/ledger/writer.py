@@ -33,7 +33,7 @@ from configurable_agents.obsd.records import (
     UnfinishedRun,
 )
 from configurable_agents.observability.cost_estimator import Price
-from configurable_agents.observability.cost_summary import NO_CALLS, CallTotals
+from configurable_agents.observability.cost_summary import NO_CALLS, CallTotals, sum_totals
 from configurable_agents.observability.merging import identifies_call, precedence_of
 from configurable_agents.observability.price_table import RateCard
 from configurable_agents.telemetry import (
@@ -468,7 +468,8 @@ class _Change:
         self._opened: list[tuple[int, ...]] = []
         self._nodes: dict[tuple[str, str], _NodeDelta] = {}
         """By run id and node id: one look-up finds all that an execution adds to."""
-        self._call_totals: dict[CallKey, CallTotals] = {}
+        self._call_totals: dict[CallKey, list[CallTotals]] = {}
+        """Still to be added up, which is cheaper all at once."""
         self._runs: dict[int, _RunDelta] = {}
         self._counters: dict[str, int] = {}
 
@@ -624,7 +625,10 @@ class _Change:
 
     def _add_call_totals(self, key: CallKey, totals: CallTotals) -> None:
         known = self._call_totals.get(key)
-        self._call_totals[key] = totals if known is None else known.plus(totals)
+        if known is None:
+            self._call_totals[key] = [totals]
+        else:
+            known.append(totals)
 
     def _run_started(self, event: RunStarted) -> None:
         ledger = self._ledger
@@ -698,7 +702,8 @@ class _Change:
         if self._any_open():
             write(_DELETE_OPEN_NODE, [(row[1], row[4]) for row in self._executions])
         write(_ADD_NODE_TOTALS, [self._node_totals(delta) for delta in self._nodes.values()])
-        self._ledger.add_call_totals(self._call_totals, emptied=[report.key for report in self._outranked])
+        added = {key: sum_totals(parts) for key, parts in self._call_totals.items()}
+        self._ledger.add_call_totals(added, emptied=[report.key for report in self._outranked])
         self._ledger.advance(self._seq)
         self._count("events_committed", self._seq - self._seq_before)
         received = self._received_unix_ns
