@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,13 @@ def node(index, run_id="run"):
 
 home = Home.from_environment(sys.argv[1])
 """
+
+
+@pytest.fixture(autouse=True)
+def no_sender_left() -> Iterator[None]:
+    """An emitter that a test forgets to close would go on looking for its daemon during others."""
+    yield
+    assert [thread for thread in threading.enumerate() if thread.name == "agents-obs-sender"] == []
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ def test_a_value_unfit_for_the_wire_is_dropped_and_counted_and_the_next_is_kept(
 def test_recording_never_raises(home: Home, event: object) -> None:
     emitter = Emitter(home)
     emitter.record(event)  # type: ignore[arg-type]
+    emitter.close()
     assert (emitter.dropped_events, emitter.recorded_events) == (1, 0)
 
 
@@ -102,6 +103,7 @@ def test_an_event_dropped_is_warned_of_once(
     emitter = Emitter(home)
     for _ in range(5):
         emitter.record(node(0)._replace(node_id="\ud800"))
+    emitter.close()
     assert emitter.dropped_events == 5
     assert len(caplog.records) == 1
 
@@ -113,6 +115,7 @@ def test_a_spool_folder_that_vanished_drops_and_counts(home: Home, node: MakeNod
     assert emitter.dropped_events == 1
     home.spool.mkdir(mode=0o700)
     emitter.record(node(1))
+    emitter.close()
     assert (emitter.dropped_events, emitter.recorded_events) == (1, 1)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from configurable_agents.client.control import find_daemon
 from configurable_agents.client.emitter import Emitter
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import ReportClient, Scope
@@ -31,6 +32,7 @@ def test_a_socket_that_nobody_listens_on_is_no_daemon(
         os.kill(daemon.pid, signal.SIGKILL)
         eventually(lambda: is_unavailable(client))
         assert home.socket.exists()
+    eventually(lambda: find_daemon(home) is None)
 
 
 def is_unavailable(client: ReportClient) -> bool:
