@@ -53,6 +53,12 @@ class NotFoundError(AgentsObsError, LookupError):
     exit_code = 1
 
 
+class IncompleteCoverageError(AgentsObsError):
+    """A report does not cover every call, and `--strict` asked for that."""
+
+    exit_code = 4
+
+
 class OutputError(AgentsObsError):
     """Standard output takes nothing more, for example on a full disk."""
 

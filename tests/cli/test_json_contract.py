@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from configurable_agents.cli.contracts import run_json, status_json
 from configurable_agents.errors import WireFormatError
 from configurable_agents.observability.cost_estimator import CostEstimator
+from configurable_agents.observability.cost_groups import of_summary
 from configurable_agents.observability.receipts import PriceEntry, Receipt
 from configurable_agents.telemetry import LlmCall, PriceStatus, Usage
 
@@ -24,7 +26,8 @@ def contract() -> dict[str, dict[str, str]]:
     sections = {
         title: dict(KEY_ROW.findall(text)) for title, text in zip(parts[1::2], parts[2::2], strict=True)
     }
-    sections["Provider"] = sections["Model"] | sections["Provider"]
+    for title in ("Provider", "Group", "Rest"):
+        sections[title] = sections["Model"] | sections[title]
     return sections
 
 
@@ -84,6 +87,12 @@ def test_the_status_is_as_documented_and_shows_no_password(samples, contract):
     status = status_json(samples.status)
     assert problems(status, "status --json", contract) == []
     assert "secret" not in json.dumps(status)
+
+
+def test_grouped_costs_are_as_documented(samples, contract):
+    whole = of_summary(samples.cost, ("provider", "model"), sort="cost", top=2)
+    for grouped in (whole, replace(whole, wasted=whole.totals, rest=None)):
+        assert problems(grouped.to_json(), "cost-report --by --json", contract) == []
 
 
 def test_receipts_are_as_documented(contract):

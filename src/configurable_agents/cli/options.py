@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,42 @@ MLflowUriOption = Annotated[
         metavar="URI",
         help="Answer from this MLflow store instead of the daemon; needs --experiment.",
     ),
+]
+
+
+class Output(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+
+
+class Sort(StrEnum):
+    """`cost_groups.SORT_KEYS`."""
+
+    COST = "cost"
+    TOKENS = "tokens"
+    CALLS = "calls"
+    WASTED = "wasted"
+    NAME = "name"
+
+
+ByOption = Annotated[
+    str | None,
+    typer.Option("--by", metavar="DIMENSIONS", help="One line per value of these, such as node,model."),
+]
+TopOption = Annotated[
+    int | None,
+    typer.Option("--top", min=1, metavar="N", help="Only the first N lines; the others are added up in one."),
+]
+SortOption = Annotated[
+    Sort | None, typer.Option("--sort", help="Largest first, or by name.", show_default="cost")
+]
+FormatOption = Annotated[
+    Output | None, typer.Option("--format", help="How to print it.", show_default="table")
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Exit code 4 unless the cost of every call is known.")
 ]
 ThresholdOption = Annotated[
     float,

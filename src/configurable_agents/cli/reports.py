@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
-from configurable_agents.cli import sources, terminal
+from configurable_agents.cli import cost_tables, sources, terminal
 from configurable_agents.cli.contracts import without_unknowns
 from configurable_agents.cli.options import (
+    ByOption,
     ExperimentOption,
+    FormatOption,
     HomeOption,
     JsonOption,
     MLflowUriOption,
+    Output,
     RunOption,
     SinceOption,
+    Sort,
+    SortOption,
+    StrictOption,
     ThresholdOption,
+    TopOption,
     home_of,
     scope_of,
 )
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import Scope
-from configurable_agents.observability.cost_summary import CostSummary
+from configurable_agents.errors import IncompleteCoverageError
+from configurable_agents.observability.cost_groups import GroupedCosts, checked_dimensions, of_summary
+from configurable_agents.observability.cost_summary import CallTotals, CostSummary
 from configurable_agents.runtime.profile_report import DEFAULT_BOTTLENECK_THRESHOLD_PERCENT, ProfileReport
 from configurable_agents.telemetry import WorkflowRunRecord
 
@@ -31,19 +42,40 @@ def cost_report(
     experiment: ExperimentOption = None,
     run: RunOption = None,
     since: SinceOption = None,
+    by: ByOption = None,
+    top: TopOption = None,
+    sort: SortOption = None,
+    output: FormatOption = None,
     as_json: JsonOption = False,
+    strict: StrictOption = False,
     mlflow_uri: MLflowUriOption = None,
     home: HomeOption = None,
 ) -> None:
-    """Cost by provider and model.
+    """Cost by provider and model, or by any combination of dimensions.
 
     Every total says how many calls it does not cover. Without --experiment and --run, all runs are added up.
+
+    --by takes provider, model, node, workflow, experiment, run, tag:KEY, day (UTC), attempt, status,
+    price-status, wasted and token-class, separated by commas. Exit code 4 with --strict when some calls
+    have no known cost.
     """
     scope = scope_of(experiment, run, since)
-    if mlflow_uri is None:
-        cost_from_daemon(home_of(home), scope, as_json=as_json)
+    wanted = wanted_output(output, as_json=as_json)
+    if by is not None or top is not None or sort is not None or wanted in (Output.CSV, Output.MARKDOWN):
+        dimensions = checked_dimensions((by or "provider,model").split(","))
+        totals = show_grouped_costs(
+            grouped_from(mlflow_uri, home, scope, dimensions, sort=sort or Sort.COST, top=top or 0), wanted
+        )
+    elif mlflow_uri is None:
+        totals = cost_from_daemon(home_of(home), scope, as_json=wanted is Output.JSON)
     else:
-        cost_from_mlflow(mlflow_uri, sources.experiment_in_mlflow(scope), as_json=as_json)
+        experiment_name = sources.experiment_in_mlflow(scope)
+        totals = cost_from_mlflow(mlflow_uri, experiment_name, as_json=wanted is Output.JSON)
+    if strict and totals.covered_calls < totals.calls:
+        raise IncompleteCoverageError(
+            f"not every call has a known cost: {totals.coverage_sentence()};"
+            " give the missing prices in prices.toml, or leave out --strict"
+        )
 
 
 def profile_report(
@@ -70,7 +102,38 @@ def profile_report(
         profile_from_mlflow(mlflow_uri, sources.experiment_in_mlflow(scope), threshold, as_json=as_json)
 
 
-def cost_from_daemon(home: Home, scope: Scope, *, as_json: bool) -> None:
+def wanted_output(output: Output | None, *, as_json: bool) -> Output:
+    """Raises `typer.BadParameter` when `--json` and `--format` contradict each other."""
+    if as_json and output not in (None, Output.JSON):
+        raise typer.BadParameter("leave out --json, or --format", param_hint="'--format'")
+    return Output.JSON if as_json else output or Output.TABLE
+
+
+def grouped_from(
+    mlflow_uri: str | None, home: Path | None, scope: Scope, by: Sequence[str], *, sort: str, top: int
+) -> GroupedCosts:
+    if mlflow_uri is None:
+        with sources.daemon(home_of(home)) as client:
+            return client.grouped_costs(scope, by, sort=sort, top=top)
+    found = sources.mlflow_costs(mlflow_uri, sources.experiment_in_mlflow(scope))
+    return of_summary(found.summary, by, sort=sort, top=top or len(found.summary.models) or 1)
+
+
+def show_grouped_costs(grouped: GroupedCosts, output: Output) -> CallTotals:
+    if output is Output.JSON:
+        terminal.show_json(grouped.to_json())
+    elif output is Output.CSV:
+        terminal.write_out(cost_tables.as_csv(grouped))
+    elif output is Output.MARKDOWN:
+        terminal.write_out(cost_tables.as_markdown(grouped))
+    else:
+        from configurable_agents.cli.render import cost_groups  # noqa: PLC0415 - Rich for tables only
+
+        terminal.show(lambda width: cost_groups.grouped_costs(grouped, width=width))
+    return grouped.totals
+
+
+def cost_from_daemon(home: Home, scope: Scope, *, as_json: bool) -> CallTotals:
     with sources.daemon(home) as client:
         summary = client.cost_report(scope)
         newest = None if summary.run_count or as_json else sources.newest_run(client)
@@ -80,14 +143,16 @@ def cost_from_daemon(home: Home, scope: Scope, *, as_json: bool) -> None:
         show_cost(summary)
     else:
         show_nothing(scope, newest)
+    return summary.totals
 
 
-def cost_from_mlflow(mlflow_uri: str, experiment: str, *, as_json: bool) -> None:
+def cost_from_mlflow(mlflow_uri: str, experiment: str, *, as_json: bool) -> CallTotals:
+    found = sources.mlflow_costs(mlflow_uri, experiment)
     if as_json:
-        terminal.show_json(sources.mlflow_costs_json(mlflow_uri, experiment))
+        terminal.show_json(sources.costs_json(found))
     else:
-        found = sources.mlflow_costs(mlflow_uri, experiment)
         show_cost(found.summary, classes_known=found.classes_known)
+    return found.summary.totals
 
 
 def profile_from_daemon(home: Home, scope: Scope, threshold_percent: float, *, as_json: bool) -> None:

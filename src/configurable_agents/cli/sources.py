@@ -43,10 +43,10 @@ def mlflow_costs(mlflow_uri: str, experiment: str) -> ExperimentCosts:
     return mlflow_tracker.read_experiment_costs(experiment, mlflow_uri)
 
 
-def mlflow_costs_json(mlflow_uri: str, experiment: str) -> dict[str, Any]:
+def costs_json(found: ExperimentCosts) -> dict[str, Any]:
     from configurable_agents.observability import multi_provider_tracker  # noqa: PLC0415 - the same
 
-    return multi_provider_tracker.generate_cost_report(experiment, mlflow_uri)
+    return multi_provider_tracker.report_json(found)
 
 
 def mlflow_profile(mlflow_uri: str, experiment: str) -> ProfileReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -13,6 +14,7 @@ from configurable_agents.errors import (
     InvalidValueError,
     NotFoundError,
 )
+from configurable_agents.observability.cost_groups import GroupedCosts
 from configurable_agents.observability.cost_summary import CostSummary
 from configurable_agents.observability.receipts import Receipt
 from configurable_agents.runtime.profile_report import ProfileReport
@@ -76,6 +78,16 @@ class ReportClient:
 
         answer = self._ask("ListRuns", reports_pb2.ListRunsRequest(scope=scope_message(scope), limit=limit))
         return [report_messages.run_from_message(run) for run in answer.runs], answer.matching
+
+    def grouped_costs(
+        self, scope: Scope, by: Sequence[str], *, sort: str = "cost", top: int = 0
+    ) -> GroupedCosts:
+        """Costs by dimensions (see `cost_groups.DIMENSIONS`); `top` 0: as many groups as there are."""
+        from configurable_agents.wire import report_messages  # noqa: PLC0415
+        from configurable_agents.wire.v1 import reports_pb2  # noqa: PLC0415
+
+        request = reports_pb2.GroupRequest(scope=scope_message(scope), by=by, sort=sort, top=top)
+        return report_messages.grouped_costs_from_message(self._ask("GetGroupedCosts", request))
 
     def receipts(self, scope: Scope, *, call_id: str = "", limit: int = 0) -> list[Receipt]:
         """How the cost of a call came about; without `call_id` of the costliest calls, at most `limit`."""

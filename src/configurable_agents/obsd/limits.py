@@ -83,6 +83,9 @@ RUNS_LISTED_MAX = 1_000
 
 RUNS_LISTED_DEFAULT = 20
 
+GROUPS_MAX = 10_000
+"""Groups in one answer of GetGroupedCosts. The rest is added up in one more."""
+
 RECEIPTS_MAX = 100
 """Receipts in one answer of ExplainCalls."""
 

@@ -20,7 +20,7 @@ import grpc.aio
 from configurable_agents.client.home import Home
 from configurable_agents.errors import AgentsObsError, InvalidValueError, LedgerError, NotFoundError
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger import call_queries, queries
+from configurable_agents.obsd.ledger import call_queries, cost_groups, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.runs import LiveRuns
 from configurable_agents.runtime.profile_report import NodeProfile
@@ -85,12 +85,24 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
 
     async def GetCostReport(self, request: pb.Scope, context: Context) -> Any:
         scope = scope_of(request)
-        return await self._answer(
-            context,
-            lambda connection: report_messages.cost_summary_to_message(
-                queries.cost_summary(connection, scope)
-            ),
-        )
+
+        def ask(connection: sqlite3.Connection) -> pb.CostSummary:
+            summary = queries.cost_summary(connection, scope)
+            wasted = cost_groups.wasted_totals(connection, scope)
+            return report_messages.cost_summary_to_message(replace(summary, wasted=wasted))
+
+        return await self._answer(context, ask)
+
+    async def GetGroupedCosts(self, request: pb.GroupRequest, context: Context) -> Any:
+        scope = scope_of(request.scope)
+
+        def ask(connection: sqlite3.Connection) -> pb.GroupedCosts:
+            found = cost_groups.grouped_costs(
+                connection, scope, request.by, sort=request.sort or "cost", top=request.top
+            )
+            return report_messages.grouped_costs_to_message(found)
+
+        return await self._answer(context, ask)
 
     async def GetProfileReport(self, request: pb.Scope, context: Context) -> Any:
         scope = scope_of(request)

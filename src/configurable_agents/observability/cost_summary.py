@@ -160,6 +160,8 @@ class CostSummary:
     run_id: str = ""
     since_unix_ns: int = 0
     run_count: int = 0
+    wasted: CallTotals | None = None
+    """What of it was thrown away: failed calls, and calls of executions that failed. `None`: not known."""
 
     @classmethod
     def of(cls, entries: Iterable[ModelCost], **scope: Any) -> CostSummary:
@@ -194,7 +196,13 @@ class CostSummary:
 
     def merged_with(self, other: CostSummary) -> CostSummary:
         merged = CostSummary.of((*self.models, *other.models))
-        return replace(self, models=merged.models, run_count=self.run_count + other.run_count)
+        unknown = self.wasted is None or other.wasted is None
+        return replace(
+            self,
+            models=merged.models,
+            run_count=self.run_count + other.run_count,
+            wasted=None if unknown else sum_totals(filter(None, (self.wasted, other.wasted))),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The JSON contract of `cost-report --json` and `generate_cost_report`; see docs/json.md."""
@@ -212,6 +220,7 @@ class CostSummary:
             "merged_calls": totals.merged_calls,
             "tokens": totals.usage._asdict(),
             "coverage": totals.coverage(),
+            "wasted": None if self.wasted is None else wasted_json(self.wasted),
             "most_expensive_provider": self.most_expensive_provider,
             "by_provider": {
                 name: self._provider_json(name, part) for name, part in self.by_provider().items()
@@ -220,12 +229,12 @@ class CostSummary:
 
     def _provider_json(self, provider: str, totals: CallTotals) -> Mapping[str, Any]:
         return {
-            **_totals_json(totals),
-            "models": {entry.model: _totals_json(entry.totals) for entry in self.models_of(provider)},
+            **totals_json(totals),
+            "models": {entry.model: totals_json(entry.totals) for entry in self.models_of(provider)},
         }
 
 
-def _totals_json(totals: CallTotals) -> dict[str, Any]:
+def totals_json(totals: CallTotals) -> dict[str, Any]:
     return {
         "total_cost": usd(totals.cost_nanos),
         "total_cost_nanos": totals.cost_nanos,
@@ -235,6 +244,16 @@ def _totals_json(totals: CallTotals) -> dict[str, Any]:
         "merged_calls": totals.merged_calls,
         "tokens": totals.usage._asdict(),
         "coverage": totals.coverage(),
+    }
+
+
+def wasted_json(totals: CallTotals) -> dict[str, Any]:
+    return {
+        "total_cost": usd(totals.cost_nanos),
+        "total_cost_nanos": totals.cost_nanos,
+        "total_tokens": totals.total_tokens,
+        "call_count": totals.calls,
+        "calls_covered_percent": round(totals.calls_covered_percent, 4),
     }
 
 

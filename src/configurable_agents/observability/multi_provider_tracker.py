@@ -16,7 +16,7 @@ from configurable_agents.observability.usage import MODEL_NAME_TOO_LONG, UsageRe
 from configurable_agents.telemetry import Usage
 
 if TYPE_CHECKING:
-    from configurable_agents.observability.mlflow_tracker import MLFlowTracker
+    from configurable_agents.observability.mlflow_tracker import ExperimentCosts, MLFlowTracker
 
 MODELS_MAX = 1_000
 """Pairs of provider and model told apart; calls of further ones are added up under `__other__`."""
@@ -231,7 +231,11 @@ def generate_cost_report(experiment_name: str, mlflow_uri: str | None = None) ->
     """
     from configurable_agents.observability import mlflow_tracker  # noqa: PLC0415 it imports this module
 
-    found = mlflow_tracker.read_experiment_costs(experiment_name, mlflow_uri)
+    return report_json(mlflow_tracker.read_experiment_costs(experiment_name, mlflow_uri))
+
+
+def report_json(found: ExperimentCosts) -> dict[str, Any]:
+    """The JSON of costs read from MLflow."""
     report = found.summary.to_json()
     return report if found.classes_known else _without_classes(report)
 

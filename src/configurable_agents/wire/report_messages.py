@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from configurable_agents.observability.cost_groups import CostGroup, GroupedCosts
 from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost
 from configurable_agents.observability.price_table import RateCard
 from configurable_agents.observability.receipts import PriceEntry, Receipt
@@ -33,6 +34,7 @@ def cost_summary_to_message(summary: CostSummary) -> pb.CostSummary:
         run_id=summary.run_id,
         since_unix_ns=summary.since_unix_ns,
         run_count=summary.run_count,
+        wasted=None if summary.wasted is None else _totals_to_message(summary.wasted),
     )
 
 
@@ -46,6 +48,51 @@ def cost_summary_from_message(message: pb.CostSummary) -> CostSummary:
         run_id=message.run_id,
         since_unix_ns=message.since_unix_ns,
         run_count=message.run_count,
+        wasted=_totals_from_message(message.wasted) if message.HasField("wasted") else None,
+    )
+
+
+def grouped_costs_to_message(grouped: GroupedCosts) -> pb.GroupedCosts:
+    return pb.GroupedCosts(
+        by=grouped.by,
+        groups=[_group_to_message(group) for group in grouped.groups],
+        rest=None if grouped.rest is None else _group_to_message(grouped.rest),
+        group_count=grouped.group_count,
+        totals=_totals_to_message(grouped.totals),
+        wasted=None if grouped.wasted is None else _totals_to_message(grouped.wasted),
+        experiment=grouped.experiment,
+        run_id=grouped.run_id,
+        since_unix_ns=grouped.since_unix_ns,
+        run_count=grouped.run_count,
+    )
+
+
+def grouped_costs_from_message(message: pb.GroupedCosts) -> GroupedCosts:
+    return GroupedCosts(
+        by=tuple(message.by),
+        groups=tuple(_group_from_message(group) for group in message.groups),
+        totals=_totals_from_message(message.totals),
+        wasted=_totals_from_message(message.wasted) if message.HasField("wasted") else None,
+        rest=_group_from_message(message.rest) if message.HasField("rest") else None,
+        group_count=message.group_count,
+        experiment=message.experiment,
+        run_id=message.run_id,
+        since_unix_ns=message.since_unix_ns,
+        run_count=message.run_count,
+    )
+
+
+def _group_to_message(group: CostGroup) -> pb.CostGroup:
+    return pb.CostGroup(
+        values=group.values,
+        totals=_totals_to_message(group.totals),
+        wasted=_totals_to_message(group.wasted),
+    )
+
+
+def _group_from_message(message: pb.CostGroup) -> CostGroup:
+    return CostGroup(
+        tuple(message.values), _totals_from_message(message.totals), _totals_from_message(message.wasted)
     )
 
 

@@ -136,11 +136,28 @@ def closing_lines(summary: CostSummary) -> Iterator[Text]:
             style=NOTABLE_STYLE,
             overflow="fold",
         )
+    yield from included_lines(totals, summary.wasted)
+
+
+def included_lines(totals: CallTotals, wasted: CallTotals | None) -> Iterator[Text]:
+    """What the totals hold that a reader may not expect in them."""
     if totals.merged_calls:
         repeated = plural(totals.merged_calls, "repeated report")
         yield Text(f"{repeated} of calls counted once.", style=QUIET_STYLE)
     if totals.failed_calls:
         yield Text(f"{plural(totals.failed_calls, 'failed call')} included.", style=QUIET_STYLE)
+    if wasted is not None and wasted.calls:
+        unknown = wasted.calls - wasted.covered_calls
+        cost = figures.cost(
+            wasted.cost_nanos,
+            decimals=figures.dollar_decimals([wasted.cost_nanos]),
+            calls=wasted.calls,
+            unknown_calls=unknown,
+        )
+        yield Text(
+            f"Wasted: {cost} in {plural(wasted.calls, 'call')} of attempts that were thrown away, included.",
+            style=NOTABLE_STYLE,
+        )
 
 
 def lacks_prices(totals: CallTotals) -> bool:

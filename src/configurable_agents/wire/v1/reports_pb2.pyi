@@ -58,18 +58,66 @@ class ModelCost(_message.Message):
     def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., totals: _Optional[_Union[CallTotals, _Mapping]] = ...) -> None: ...
 
 class CostSummary(_message.Message):
-    __slots__ = ("models", "experiment", "run_id", "since_unix_ns", "run_count")
+    __slots__ = ("models", "experiment", "run_id", "since_unix_ns", "run_count", "wasted")
     MODELS_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SINCE_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     RUN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WASTED_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[ModelCost]
     experiment: str
     run_id: str
     since_unix_ns: int
     run_count: int
-    def __init__(self, models: _Optional[_Iterable[_Union[ModelCost, _Mapping]]] = ..., experiment: _Optional[str] = ..., run_id: _Optional[str] = ..., since_unix_ns: _Optional[int] = ..., run_count: _Optional[int] = ...) -> None: ...
+    wasted: CallTotals
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelCost, _Mapping]]] = ..., experiment: _Optional[str] = ..., run_id: _Optional[str] = ..., since_unix_ns: _Optional[int] = ..., run_count: _Optional[int] = ..., wasted: _Optional[_Union[CallTotals, _Mapping]] = ...) -> None: ...
+
+class GroupRequest(_message.Message):
+    __slots__ = ("scope", "by", "sort", "top")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    SORT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    by: _containers.RepeatedScalarFieldContainer[str]
+    sort: str
+    top: int
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., by: _Optional[_Iterable[str]] = ..., sort: _Optional[str] = ..., top: _Optional[int] = ...) -> None: ...
+
+class CostGroup(_message.Message):
+    __slots__ = ("values", "totals", "wasted")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    WASTED_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[str]
+    totals: CallTotals
+    wasted: CallTotals
+    def __init__(self, values: _Optional[_Iterable[str]] = ..., totals: _Optional[_Union[CallTotals, _Mapping]] = ..., wasted: _Optional[_Union[CallTotals, _Mapping]] = ...) -> None: ...
+
+class GroupedCosts(_message.Message):
+    __slots__ = ("by", "groups", "rest", "group_count", "totals", "wasted", "experiment", "run_id", "since_unix_ns", "run_count")
+    BY_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    REST_FIELD_NUMBER: _ClassVar[int]
+    GROUP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    WASTED_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    RUN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    by: _containers.RepeatedScalarFieldContainer[str]
+    groups: _containers.RepeatedCompositeFieldContainer[CostGroup]
+    rest: CostGroup
+    group_count: int
+    totals: CallTotals
+    wasted: CallTotals
+    experiment: str
+    run_id: str
+    since_unix_ns: int
+    run_count: int
+    def __init__(self, by: _Optional[_Iterable[str]] = ..., groups: _Optional[_Iterable[_Union[CostGroup, _Mapping]]] = ..., rest: _Optional[_Union[CostGroup, _Mapping]] = ..., group_count: _Optional[int] = ..., totals: _Optional[_Union[CallTotals, _Mapping]] = ..., wasted: _Optional[_Union[CallTotals, _Mapping]] = ..., experiment: _Optional[str] = ..., run_id: _Optional[str] = ..., since_unix_ns: _Optional[int] = ..., run_count: _Optional[int] = ...) -> None: ...
 
 class NodeProfile(_message.Message):
     __slots__ = ("node_id", "calls", "total_ns", "self_ns", "max_ns", "errors", "p95_ns", "p50_ns", "p90_ns", "p99_ns", "critical_ns", "slack_ns", "p95_history_ns")

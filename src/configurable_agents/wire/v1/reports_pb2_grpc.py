@@ -54,6 +54,11 @@ class ReportServiceStub:
                 request_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.StatusRequest.SerializeToString,
                 response_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.DaemonStatus.FromString,
                 _registered_method=True)
+        self.GetGroupedCosts = channel.unary_unary(
+                '/configurable_agents.wire.v1.ReportService/GetGroupedCosts',
+                request_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.GroupRequest.SerializeToString,
+                response_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.GroupedCosts.FromString,
+                _registered_method=True)
         self.ExplainCalls = channel.unary_unary(
                 '/configurable_agents.wire.v1.ReportService/ExplainCalls',
                 request_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.ExplainRequest.SerializeToString,
@@ -89,6 +94,13 @@ class ReportServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetGroupedCosts(self, request, context):
+        """INVALID_ARGUMENT for a dimension or an order there is not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainCalls(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -117,6 +129,11 @@ def add_ReportServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.StatusRequest.FromString,
                     response_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.DaemonStatus.SerializeToString,
+            ),
+            'GetGroupedCosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGroupedCosts,
+                    request_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.GroupRequest.FromString,
+                    response_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.GroupedCosts.SerializeToString,
             ),
             'ExplainCalls': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainCalls,
@@ -232,6 +249,33 @@ class ReportService:
             '/configurable_agents.wire.v1.ReportService/GetStatus',
             configurable__agents_dot_wire_dot_v1_dot_reports__pb2.StatusRequest.SerializeToString,
             configurable__agents_dot_wire_dot_v1_dot_reports__pb2.DaemonStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGroupedCosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/configurable_agents.wire.v1.ReportService/GetGroupedCosts',
+            configurable__agents_dot_wire_dot_v1_dot_reports__pb2.GroupRequest.SerializeToString,
+            configurable__agents_dot_wire_dot_v1_dot_reports__pb2.GroupedCosts.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,143 @@
+"""The commands about costs as a user types them, asked of a real daemon."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from configurable_agents import observe_run
+from configurable_agents.client.process import close_process_recorders
+from configurable_agents.runtime.profiler import profile_node
+from configurable_agents.telemetry import Status
+
+AGENTS_OBS = str(Path(sys.executable).with_name("agents-obs"))
+SETTINGS = ("AGENTS_OBS_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "MLFLOW_")
+
+
+def run(*arguments: str, home, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    done = subprocess.run(
+        [AGENTS_OBS, *arguments],
+        env={**environment, "AGENTS_OBS_HOME": str(home.folder), "COLUMNS": "150"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+def asked(*arguments: str, home):
+    return json.loads(run(*arguments, "--json", home=home).stdout)
+
+
+def response(tokens_in: int, tokens_out: int, **more):
+    usage = {
+        "prompt_tokens": tokens_in,
+        "completion_tokens": tokens_out,
+        "total_tokens": tokens_in + tokens_out,
+    }
+    return {"model": "gpt-4o", "usage": usage, **more}
+
+
+@pytest.fixture
+def home(daemon):
+    """Of a daemon that knows one run: a failed attempt, its retry, a repeated report, =formula names."""
+    with observe_run(
+        "support", "triage", home=daemon.home, tags={"team": "=care"}, run_id="the-run"
+    ) as observed:
+
+        @profile_node("=draft")
+        def draft(attempt):
+            observed.track_call("openai", "openai/gpt-4o", response(1_000, 100), attempt=attempt)
+            if attempt == 1:
+                raise TimeoutError
+
+        with pytest.raises(TimeoutError):
+            draft(1)
+        draft(2)
+        observed.track_call("openai", None, response(2_000, 0, id="resp-1"), call_id="one")
+        observed.track_call("openai", None, response(2_000, 0, id="resp-1"), call_id="two")
+        observed.track_call("openai", None, {"model": "gpt-4o"}, status=Status.ERROR, error_type="Timeout")
+    close_process_recorders()
+    return daemon.home
+
+
+class TestCostReport:
+    def test_groups_by_any_combination(self, home):
+        found = asked("cost-report", "--by", "node,attempt,tag:team", home=home)
+        assert found["by"] == ["node", "attempt", "tag:team"]
+        costs = {tuple(group["values"].values()): group["total_cost_nanos"] for group in found["groups"]}
+        assert costs == {
+            ("", "1", "=care"): 5_000_000,
+            ("=draft", "1", "=care"): 3_500_000,
+            ("=draft", "2", "=care"): 3_500_000,
+        }
+        assert found["total"]["total_cost_nanos"] == sum(costs.values())
+
+    def test_says_what_was_wasted_and_merged(self, home):
+        found = asked("cost-report", home=home)
+        assert (found["wasted"]["call_count"], found["wasted"]["total_cost_nanos"]) == (2, 3_500_000)
+        assert (found["call_count"], found["merged_calls"]) == (4, 1)
+        text = run("cost-report", home=home).stdout
+        assert "Wasted: $0.0035 + in 2 calls of attempts that were thrown away" in text
+        assert "1 repeated report of calls counted once." in text
+
+    def test_strict_fails_with_exit_code_4_while_a_cost_is_not_known(self, home):
+        done = run("cost-report", "--strict", home=home, expect=4)
+        assert "Total" in done.stdout
+        assert done.stderr.startswith("error: not every call has a known cost")
+        run("cost-report", "--by", "node", "--strict", "--format", "csv", home=home, expect=4)
+
+    def test_csv_holds_no_formula(self, home):
+        text = run("cost-report", "--by", "node,tag:team", "--format", "csv", home=home).stdout
+        found = list(csv.DictReader(io.StringIO(text)))
+        assert {line["node"] for line in found} == {"", "'=draft"}
+        assert {line["tag:team"] for line in found} == {"'=care"}
+        assert sum(Decimal(line["cost_usd"]) for line in found) == Decimal("0.012")
+
+    def test_shows_the_first_lines_and_adds_up_the_others(self, home):
+        text = run("cost-report", "--by", "node", "--top", "1", home=home).stdout
+        assert "(others)" in text
+        assert "1 more in (others)." in text
+        markdown = run(
+            "cost-report", "--by", "node", "--sort", "name", "--format", "markdown", home=home
+        ).stdout
+        assert markdown.startswith("| node | calls | tokens | cost |")
+
+    def test_a_slip_is_answered_with_a_hint(self, home):
+        done = run("cost-report", "--by", "nod", home=home, expect=2)
+        assert "did you mean node?" in done.stderr
+        run("cost-report", "--format", "csv", "--json", home=home, expect=2)
+        run("cost-report", "--sort", "colour", home=home, expect=2)
+
+
+class TestExplain:
+    def test_a_call_is_taken_apart_to_the_last_digit(self, home):
+        (found,) = asked("explain", "--run", "the-run", "--top", "1", home=home)
+        assert found["call_id"] in ("one", "two")
+        amounts = [Decimal(line["amount_usd"]) for line in found["lines"]]
+        assert sum(amounts) + Decimal(found["rounding_usd"]) == Decimal(found["cost_nanos"]) / 10**9
+        assert (found["provider_known_by"], found["model_known_by"]) == ("caller", "response")
+
+    def test_it_is_found_by_its_id_or_its_responses_id(self, home):
+        assert [each["call_id"] for each in asked("explain", "one", home=home)] == ["one"]
+        both = asked("explain", "resp-1", home=home)
+        assert [each["call_id"] for each in both] == ["one", "two"]
+        assert sorted(each["counted"] for each in both) == [False, True]
+        done = run("explain", "three", home=home, expect=1)
+        assert "no call is called 'three'" in done.stderr
+
+    def test_the_page_says_how_provider_and_model_were_decided(self, home):
+        text = run("explain", "--run", "latest", "--top", "3", home=home).stdout
+        assert "Provider: openai (the caller said so)" in text
+        assert "Model: gpt-4o (the caller said so), given as openai/gpt-4o" in text
+        assert "$2.5   per million" in text.replace("$2.5  per million", "$2.5   per million")
+        assert "genai-prices" in text
