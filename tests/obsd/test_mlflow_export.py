@@ -43,14 +43,14 @@ class Export:
         self.client = store.client
         self.book = book
         self.experiment = f"experiment-{uuid.uuid4().hex[:8]}"
-        self._artifacts = store.artifacts
+        self.artifacts = store.artifacts
         self._connection = open_for_reading(book.path)
         self.now = 0.0
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """As after the death of the worker: nothing is remembered."""
-        location = self._artifacts.as_uri()
+        location = self.artifacts.as_uri()
         self.exporter = MlflowExporter(
             self._connection, self.client, artifact_location=location, clock=lambda: self.now
         )
@@ -278,7 +278,10 @@ def test_a_run_deleted_in_mlflow_is_set_aside_with_the_reason_and_the_others_go_
 def test_a_run_attached_to_an_mlflow_run_is_written_there_and_not_ended(
     export: Export, whole_run: Any
 ) -> None:
-    mine = export.client.create_run(export.client.create_experiment(export.experiment), run_name="mine")
+    experiment = export.client.create_experiment(
+        export.experiment, artifact_location=export.artifacts.as_uri()
+    )
+    mine = export.client.create_run(experiment, run_name="mine")
     run = whole_run()
     run[0] = run[0]._replace(mlflow_run_id=mine.info.run_id)
     export.commit(run)
