@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from configurable_agents.observability.cost_summary import usd
@@ -18,6 +18,8 @@ SECONDS_PER_DAY = 86_400
 
 BAR_CELLS = 10
 EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+SPARKS = "▁▂▃▄▅▆▇█"
 
 DECIMALS_MAX = 6
 """Smaller amounts than a millionth of a dollar show as `<$0.000001`."""
@@ -35,6 +37,10 @@ def duration(duration_ns: float) -> str:
     if float(seconds) < SECONDS_PER_MINUTE:
         return f"{seconds} s"
     return long_duration(round(duration_ns / NS_PER_SECOND))
+
+
+def duration_if_known(duration_ns: float | None) -> str:
+    return UNKNOWN if duration_ns is None else duration(duration_ns)
 
 
 def rounded(value: float, *, whole_from: int) -> str:
@@ -85,6 +91,16 @@ def share_bar(percent: float, cells: int = BAR_CELLS) -> str:
         eighths = max(eighths, 1)
     full, rest = divmod(eighths, 8)
     return "█" * full + (EIGHTHS[rest] if rest else "")
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """One sign per value, from the lowest to the highest of them; level when all are the same."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    if high == low:
+        return SPARKS[len(SPARKS) // 2] * len(values)
+    return "".join(SPARKS[round((value - low) / (high - low) * (len(SPARKS) - 1))] for value in values)
 
 
 def dollar_decimals(amounts_nanos: Iterable[int]) -> int:

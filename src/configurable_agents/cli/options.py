@@ -98,6 +98,16 @@ ThresholdOption = Annotated[
     typer.Option("--threshold", metavar="PERCENT", help="A node above this share of time is a bottleneck."),
 ]
 
+WhatIfOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--what-if",
+        metavar="NODE=2x",
+        help="How long the run (or the newest one) would have taken with this node faster (2x), slower"
+        " (0.5x) or removed. May be given several times.",
+    ),
+]
+
 
 def home_of(folder: Path | None) -> Home:
     """Raises `ConfigurationError` for a folder whose socket path would be too long."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -25,16 +27,22 @@ from configurable_agents.cli.options import (
     StrictOption,
     ThresholdOption,
     TopOption,
+    WhatIfOption,
     home_of,
     scope_of,
 )
 from configurable_agents.client.home import Home
-from configurable_agents.client.reports import Scope
+from configurable_agents.client.reports import ReportClient, Scope
+from configurable_agents.client.timelines import TimelineClient
 from configurable_agents.errors import IncompleteCoverageError
 from configurable_agents.observability.cost_groups import GroupedCosts, checked_dimensions, of_summary
 from configurable_agents.observability.cost_summary import CallTotals, CostSummary
 from configurable_agents.runtime.profile_report import DEFAULT_BOTTLENECK_THRESHOLD_PERCENT, ProfileReport
+from configurable_agents.runtime.what_if import Change, WhatIf, what_if
 from configurable_agents.telemetry import WorkflowRunRecord
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def cost_report(
@@ -84,6 +92,7 @@ def profile_report(
     run: RunOption = None,
     since: SinceOption = None,
     threshold: ThresholdOption = DEFAULT_BOTTLENECK_THRESHOLD_PERCENT,
+    what_ifs: WhatIfOption = None,
     as_json: JsonOption = False,
     mlflow_uri: MLflowUriOption = None,
     home: HomeOption = None,
@@ -91,13 +100,17 @@ def profile_report(
     """Time by node, slowest and bottlenecks.
 
     Shares are of self time: a node's time without that of the nodes inside it.
+    Critical time is a node's time on the chain of executions that determined when the run ended.
     Without --experiment and --run, all runs are added up.
     """
     if not math.isfinite(threshold):
         raise typer.BadParameter("give a number such as 50", param_hint="'--threshold'")
     scope = scope_of(experiment, run, since)
+    changes = [Change.parse(text) for text in what_ifs or []]
+    if changes and mlflow_uri is not None:
+        raise typer.BadParameter("MLflow keeps no times of single executions", param_hint="'--what-if'")
     if mlflow_uri is None:
-        profile_from_daemon(home_of(home), scope, threshold, as_json=as_json)
+        profile_from_daemon(home_of(home), scope, threshold, changes, as_json=as_json)
     else:
         profile_from_mlflow(mlflow_uri, sources.experiment_in_mlflow(scope), threshold, as_json=as_json)
 
@@ -155,16 +168,27 @@ def cost_from_mlflow(mlflow_uri: str, experiment: str, *, as_json: bool) -> Call
     return found.summary.totals
 
 
-def profile_from_daemon(home: Home, scope: Scope, threshold_percent: float, *, as_json: bool) -> None:
+def profile_from_daemon(
+    home: Home, scope: Scope, threshold_percent: float, changes: Sequence[Change], *, as_json: bool
+) -> None:
     with sources.daemon(home) as client:
         report = client.profile_report(scope)
         newest = None if report.run_count or as_json else sources.newest_run(client)
+        run_id, answers = answered(client, scope, changes) if report.run_count and changes else ("", [])
     if as_json:
-        terminal.show_json(report.to_json(threshold_percent))
+        what_ifs = [answer.to_json(run_id) for answer in answers]
+        terminal.show_json({**report.to_json(threshold_percent), "what_if": what_ifs})
     elif report.run_count:
-        show_profile(report, threshold_percent)
+        show_profile(report, threshold_percent, what_ifs=answers, what_ifs_run_id=run_id)
     else:
         show_nothing(scope, newest)
+
+
+def answered(client: ReportClient, scope: Scope, changes: Sequence[Change]) -> tuple[str, list[WhatIf]]:
+    """What each change would have made of the run of the scope, or of its newest one."""
+    timeline = TimelineClient(client).timeline(scope if scope.run_id else replace(scope, run_id="latest"))
+    schedule = timeline.schedule()
+    return timeline.run.run_id, [what_if(schedule, change) for change in changes]
 
 
 def profile_from_mlflow(mlflow_uri: str, experiment: str, threshold_percent: float, *, as_json: bool) -> None:
@@ -181,14 +205,24 @@ def show_cost(summary: CostSummary, *, classes_known: bool = True) -> None:
     terminal.show(lambda width: cost.cost_report(summary, width=width, classes_known=classes_known))
 
 
-def show_profile(report: ProfileReport, threshold_percent: float, *, nesting_known: bool = True) -> None:
+def show_profile(
+    report: ProfileReport,
+    threshold_percent: float,
+    *,
+    nesting_known: bool = True,
+    what_ifs: Sequence[WhatIf] = (),
+    what_ifs_run_id: str = "",
+) -> None:
     from configurable_agents.cli.render import profile  # noqa: PLC0415 - Rich is loaded for tables only
 
-    terminal.show(
-        lambda width: profile.profile_report(
+    def parts(width: int) -> Iterator[RenderableType]:
+        yield from profile.profile_report(
             report, threshold_percent=threshold_percent, width=width, nesting_known=nesting_known
         )
-    )
+        if what_ifs:
+            yield from profile.what_if_lines(what_ifs, what_ifs_run_id)
+
+    terminal.show(parts)
 
 
 def show_nothing(scope: Scope, newest: WorkflowRunRecord | None) -> None:

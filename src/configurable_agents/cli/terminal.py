@@ -20,7 +20,7 @@ NO_COLOR_VARIABLE = "NO_COLOR"
 WIDTH_ELSEWHERE_CELLS = 120
 """For files, logs and pipelines without any terminal: room for every column of the cost report."""
 
-PLAIN_SIGNS = str.maketrans("█▉▊▋▌▍▎▏─▲●µ·–", "########-^*u--")  # noqa: RUF001 - the signs we use
+PLAIN_SIGNS = str.maketrans("█▉▊▋▌▍▎▏▁▂▃▄▅▆▇─▲●◆µ·–", "########_____##-^*+u--")  # noqa: RUF001 - the signs we use
 """Stand-ins of the same width for output that cannot carry our signs."""
 
 

@@ -167,6 +167,7 @@ class ProfileReport:
             "critical_path": None if times is None else times.to_json(),
             "advice": self.advice(),
             "models": [model.to_json() for model in self.models],
+            "what_if": [],
         }
 
     def bottleneck_info(self) -> dict[str, Any]:

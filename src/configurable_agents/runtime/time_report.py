@@ -128,6 +128,7 @@ class ModelProfile:
     model: str
     calls: int
     max_ns: int
+    """0 when no call was measured."""
     p50_ns: int | None = None
     p90_ns: int | None = None
     p95_ns: int | None = None
@@ -155,7 +156,7 @@ class ModelProfile:
             "p90_duration_ms": _ms(self.p90_ns),
             "p95_duration_ms": _ms(self.p95_ns),
             "p99_duration_ms": _ms(self.p99_ns),
-            "max_duration_ms": self.max_ns / NS_PER_MS,
+            "max_duration_ms": _ms(self.max_ns or None),
             "p50_first_token_ms": _ms(self.first_token_p50_ns),
             "p95_first_token_ms": _ms(self.first_token_p95_ns),
             "output_tokens_per_s": self.output_tokens_per_s,

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from configurable_agents.errors import InvalidValueError
 from configurable_agents.runtime.schedule import NONE, RUN, Schedule
+from configurable_agents.runtime.time_report import NS_PER_MS
 
 SPEEDUP_MAX = 1_000_000.0
 
@@ -58,6 +59,17 @@ class WhatIf(NamedTuple):
     def saved_ns(self) -> int:
         """Negative when the change makes the run longer."""
         return self.wall_ns - self.changed_wall_ns
+
+    def to_json(self, run_id: str) -> dict[str, Any]:
+        """An entry of `what_if`; see docs/json.md."""
+        return {
+            "node_id": self.node_id,
+            "time_multiplier": self.multiplier,
+            "run_id": run_id,
+            "wall_time_ms": self.wall_ns / NS_PER_MS,
+            "changed_wall_time_ms": self.changed_wall_ns / NS_PER_MS,
+            "saved_ms": self.saved_ns / NS_PER_MS,
+        }
 
 
 class SlotAnswer(NamedTuple):

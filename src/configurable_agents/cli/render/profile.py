@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -22,9 +22,12 @@ from configurable_agents.cli.render.tables import (
 )
 from configurable_agents.observability.cost_summary import percent_below
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
+from configurable_agents.runtime.time_report import ModelProfile, RunTimes
+from configurable_agents.runtime.what_if import WhatIf
 
 SLOWEST_SIGN = "▲"
 BOTTLENECK_SIGN = "●"
+CRITICAL_SIGN = "◆"
 
 COLUMNS = (
     Column("", 0, justify="left"),
@@ -33,12 +36,35 @@ COLUMNS = (
     Column("Total", 1),
     Column("Self", 7),
     Column("Avg", 2),
+    Column("p50", 12),
     Column("p95", 6),
+    Column("p99", 12),
     Column("Max", 8),
     Column("Errors", 5),
     Column("Share", 0),
-    Column("", 4, justify="left"),
+    Column("", 9, justify="left"),
+    Column("Critical", 4),
+    Column("Of wall", 4),
+    Column("Slack", 10),
 )
+
+MODEL_COLUMNS = (
+    Column("Model", 0, folds=True, justify="left"),
+    Column("Calls", 2),
+    Column("p50", 0),
+    Column("p95", 1),
+    Column("p99", 4),
+    Column("Max", 5),
+    Column("First token", 3),
+    Column("Tokens/s", 2),
+)
+
+OVER_RUNS_COLUMNS = (
+    *COLUMNS,
+    Column("Decides", 7),
+    Column("p95 over runs", 11, justify="left"),
+)
+"""`Decides`: in how many of the runs the node had the most critical time."""
 
 
 def profile_report(
@@ -49,9 +75,11 @@ def profile_report(
         yield Text("No node has finished.")
         return
     found = list(rows(report, threshold_percent, nesting_known=nesting_known))
-    yield table(COLUMNS, found, width=width)
+    yield table(COLUMNS if report.run_count == 1 else OVER_RUNS_COLUMNS, found, width=width)
     yield Text()
     yield from closing_lines(report, threshold_percent)
+    yield from critical_lines(report)
+    yield from model_table(report, width=width)
     if not nesting_known:
         yield Text("MLflow keeps no nesting and no errors: shares are of total time.", style=QUIET_STYLE)
 
@@ -74,8 +102,17 @@ def rows(report: ProfileReport, threshold_percent: float, *, nesting_known: bool
     for node in report.nodes:
         slowest = node is report.slowest_node
         bottleneck = node in bottlenecks
-        signs = (SLOWEST_SIGN if slowest else "") + (BOTTLENECK_SIGN if bottleneck else "")
-        style = ALARMING_STYLE if bottleneck else NOTABLE_STYLE if slowest else ""
+        critical = node is report.critical_node
+        signs = "".join(
+            sign
+            for sign, shown in (
+                (SLOWEST_SIGN, slowest),
+                (BOTTLENECK_SIGN, bottleneck),
+                (CRITICAL_SIGN, critical),
+            )
+            if shown
+        )
+        style = ALARMING_STYLE if bottleneck else NOTABLE_STYLE if slowest or critical else ""
         found = cells(report, node, signs)
         yield Row(found if nesting_known else without_unknowns(found), style=style)
 
@@ -89,20 +126,128 @@ def cells(report: ProfileReport, node: NodeProfile, signs: str) -> tuple[Cell, .
         Cell(figures.duration(node.total_ns)),
         Cell(figures.duration(node.self_ns)),
         Cell(figures.duration(node.avg_ns)),
-        Cell(figures.UNKNOWN if node.p95_ns is None else figures.duration(node.p95_ns)),
+        Cell(figures.duration_if_known(node.p50_ns)),
+        Cell(figures.duration_if_known(node.p95_ns)),
+        Cell(figures.duration_if_known(node.p99_ns)),
         Cell(figures.duration(node.max_ns)),
         Cell(figures.count(node.errors), ALARMING_STYLE if node.errors else ""),
         Cell(percent_below(percent)),
         Cell(figures.share_bar(percent), BAR_STYLE),
+        *critical_cells(report, node),
     )
+
+
+def critical_cells(report: ProfileReport, node: NodeProfile) -> Iterator[Cell]:
+    times, critical_ns = report.times, node.critical_ns
+    if times is None or critical_ns is None:
+        yield from (Cell(figures.UNKNOWN),) * 4
+    else:
+        yield Cell(figures.duration(critical_ns))
+        yield Cell(percent_below(percent_of(critical_ns, times.wall_ns)))
+        yield Cell(figures.duration_if_known(node.slack_ns))
+        yield Cell(f"{times.bottlenecks.get(node.node_id, 0):,} of {times.run_count:,}")
+    yield Cell(figures.sparkline(node.p95_history_ns), BAR_STYLE)
 
 
 def without_unknowns(cells_of_node: tuple[Cell, ...]) -> tuple[Cell, ...]:
     """Dashes for self time and errors, which are not zero but not known."""
-    unknown = [column.title in ("Self", "Errors") for column in COLUMNS]
+    unknown = [column.title in ("Self", "Errors") for column in OVER_RUNS_COLUMNS]
     return tuple(
         Cell(figures.UNKNOWN) if hidden else cell for cell, hidden in zip(cells_of_node, unknown, strict=True)
     )
+
+
+def critical_lines(report: ProfileReport) -> Iterator[Text]:
+    """What the path is made of, and what to do about it."""
+    times, advice = report.times, report.advice()
+    if times is None or advice is None:
+        return
+    yield Text()
+    yield Text(f"{CRITICAL_SIGN} {printable(advice)}", style=NOTABLE_STYLE, overflow="fold")
+    if differs(report) and report.slowest_node is not None:
+        slowest = printable(report.slowest_node.node_id)
+        yield Text(f"    {slowest} has the highest total, but the run seldom waits for it.", overflow="fold")
+    parts = [
+        f"{name} {percent_below(percent_of(value, times.wall_ns))}"
+        for name, value in path_parts(times)
+        if value
+    ]
+    yield Text(f"    Critical path: {', '.join(parts)}", style=QUIET_STYLE, overflow="fold")
+    if times.slot_saved_ns:
+        saved = figures.duration(times.slot_saved_ns)
+        yield Text(f"    One more execution at a time would save {saved}.", overflow="fold")
+
+
+def differs(report: ProfileReport) -> bool:
+    """Whether the node with the highest total is not the one with most critical time, nor close to it."""
+    slowest, critical = report.slowest_node, report.critical_node
+    if slowest is None or critical is None or slowest is critical:
+        return False
+    return (slowest.critical_ns or 0) * 2 < (critical.critical_ns or 0)
+
+
+def path_parts(times: RunTimes) -> Iterator[tuple[str, int]]:
+    classes = times.classes
+    yield "models", classes.model_ns
+    yield "tools and code", classes.python_ns
+    yield "waits before retries", classes.retry_wait_ns
+    yield "queue", classes.queue_ns
+    yield "between nodes", classes.framework_ns
+
+
+def model_table(report: ProfileReport, *, width: int) -> Iterator[RenderableType]:
+    """Only where somebody measured calls."""
+    measured = [model for model in report.models if model.p50_ns is not None]
+    if not measured:
+        return
+    yield Text()
+    yield table(MODEL_COLUMNS, [Row(model_cells(model)) for model in measured], width=width)
+
+
+def model_cells(model: ModelProfile) -> tuple[Cell, ...]:
+    speed = model.output_tokens_per_s
+    return (
+        Cell(printable(f"{model.provider}/{model.model}")),
+        Cell(figures.count(model.calls)),
+        Cell(figures.duration_if_known(model.p50_ns)),
+        Cell(figures.duration_if_known(model.p95_ns)),
+        Cell(figures.duration_if_known(model.p99_ns)),
+        Cell(figures.duration(model.max_ns)),
+        Cell(figures.duration_if_known(model.first_token_p50_ns)),
+        Cell(figures.UNKNOWN if speed is None else f"{speed:,.1f}"),
+    )
+
+
+def what_if_lines(answers: Iterable[WhatIf], run_id: str) -> Iterator[Text]:
+    """One sentence per question."""
+    yield Text()
+    for answer in answers:
+        yield Text(
+            f"{CRITICAL_SIGN} {what_if_sentence(answer, run_id)}", style=NOTABLE_STYLE, overflow="fold"
+        )
+
+
+def what_if_sentence(answer: WhatIf, run_id: str) -> str:
+    changed = f"What if {printable(answer.node_id)} {how_changed(answer.multiplier)}: run {printable(run_id)}"
+    if not answer.saved_ns:
+        return f"{changed} would have taken as long, {figures.duration(answer.wall_ns)}."
+    share = percent_below(100 * abs(answer.saved_ns) / answer.wall_ns)
+    less = "less" if answer.saved_ns > 0 else "more"
+    return (
+        f"{changed} would have taken {figures.duration(answer.changed_wall_ns)}"
+        f" instead of {figures.duration(answer.wall_ns)}:"
+        f" {figures.duration(abs(answer.saved_ns))} ({share}) {less}."
+    )
+
+
+def how_changed(multiplier: float) -> str:
+    if not multiplier:
+        return "were not there"
+    return f"were {1 / multiplier:g} times as fast"
+
+
+def percent_of(part: int, whole: int) -> float:
+    return 100 * part / whole if whole else 0.0
 
 
 def closing_lines(report: ProfileReport, threshold_percent: float) -> Iterator[Text]:

@@ -130,15 +130,17 @@ def model_sketches(calls: Iterable[CallTiming]) -> tuple[ModelSketches, ...]:
 
 
 def _model_sketches(provider: str, model: str, calls: list[CallTiming]) -> ModelSketches:
-    told = [call for call in calls if call.status == Status.OK and call.output_tokens > 0]
+    """A duration of 0 is one that nobody measured."""
+    measured = [call for call in calls if call.duration_ns]
+    told = [call for call in measured if call.status == Status.OK and call.output_tokens > 0]
     profile = ModelProfile(
         provider,
         model,
         len(calls),
-        max(call.duration_ns for call in calls),
+        max((call.duration_ns for call in measured), default=0),
         timed_output_tokens=sum(call.output_tokens for call in told),
         generation_ns=sum(max(0, call.duration_ns - call.first_token_ns) for call in told),
     )
-    duration = LatencySketch(call.duration_ns for call in calls)
+    duration = LatencySketch(call.duration_ns for call in measured)
     first_token = LatencySketch(call.first_token_ns for call in calls if call.first_token_ns)
     return ModelSketches(with_percentiles(profile, duration, first_token), duration, first_token)
