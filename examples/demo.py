@@ -26,10 +26,10 @@ from demonstration.processes import Commands, daemon, provider_simulator, stop_d
 from demonstration.workflows import Workflow, run_workflows
 
 WORKFLOWS = (
-    Workflow.named("support_triage", processes=2),
-    Workflow.named("research_digest", processes=2),
-    Workflow.named("code_review", processes=1),
-    Workflow.named("nightly_report", processes=1),
+    Workflow("support_triage", "support-bot", slow_node="draft", processes=2),
+    Workflow("research_digest", "research-digest", slow_node="merge", processes=2),
+    Workflow("code_review", "code-review", slow_node="review_file", processes=1),
+    Workflow("nightly_report", "nightly-report", slow_node="write_report", processes=1),
 )
 RUNS_PER_PROCESS = 2
 DEFAULT_SPEED = 10.0
@@ -147,7 +147,8 @@ def _show_what_is_left(folder: Path, mlflow_uri: str) -> None:
     say(f"    {shlex.quote(str(programs / 'agents-obsd'))} start --home {home}")
     say(f"    {shlex.quote(str(programs / 'agents-obs'))} cost-report --home {home} --run latest")
     say(f"    {shlex.quote(str(programs / 'agents-obsd'))} stop --home {home}")
-    say("\n  Your own workflow: examples/minimal.py shows the lines to add.")
+    say("\n  A workflow as a file: examples/support_triage.yaml; docs/workflows.md has the format.")
+    say("  A workflow of your own code: examples/minimal.py shows the lines to add.")
 
 
 def show(commands: Commands, *arguments: str) -> None:

@@ -21,6 +21,8 @@ NOT_INHERITED = (
     "AZURE_",
     "GEMINI_",
     "GOOGLE_",
+    "LANGCHAIN_",
+    "LANGSMITH_",
     "MLFLOW_",
     "OLLAMA_",
     "OPENAI_",

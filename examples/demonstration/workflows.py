@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import queue
 import re
 import subprocess
@@ -27,16 +26,12 @@ PROGRESS_LINE = re.compile(r"(\d+)/(\d+) (.*)")
 
 
 class Workflow(NamedTuple):
-    program: str
+    name: str
+    """Of its file in examples/, without `.yaml`."""
     experiment: str
     slow_node: str
+    """The node that it makes slow: the reports should name this one and no other."""
     processes: int
-
-    @classmethod
-    def named(cls, program: str, *, processes: int) -> Workflow:
-        """What the program says of itself, read without running it."""
-        constants = _constants_of(program)
-        return cls(program, constants["EXPERIMENT"], constants["SLOW_NODE"], processes)
 
 
 class _Said(NamedTuple):
@@ -59,18 +54,18 @@ def run_workflows(
     said: queue.Queue[_Said] = queue.Queue()
     with ExitStack() as stack:
         processes = {
-            name: stack.enter_context(_process(name, program, runs, environment, said))
-            for name, program in _names(workflows)
+            name: stack.enter_context(_process(name, workflow, runs, environment, said))
+            for name, workflow in _names(workflows)
         }
         display = stack.enter_context(_display(console, list(processes)))
         _follow(processes, said, display)
 
 
-def _names(workflows: tuple[Workflow, ...]) -> Iterator[tuple[str, str]]:
+def _names(workflows: tuple[Workflow, ...]) -> Iterator[tuple[str, Workflow]]:
     for workflow in workflows:
         for number in range(1, workflow.processes + 1):
             suffix = f" {number}" if workflow.processes > 1 else ""
-            yield f"{workflow.program}{suffix}", workflow.program
+            yield f"{workflow.name}{suffix}", workflow
 
 
 def _follow(processes: Mapping[str, _Process], said: queue.Queue[_Said], display: _Display) -> None:
@@ -102,11 +97,14 @@ def _ended_after_s(name: str, process: _Process) -> float:
 
 @contextmanager
 def _process(
-    name: str, program: str, runs: int, environment: Mapping[str, str], said: queue.Queue[_Said]
+    name: str, workflow: Workflow, runs: int, environment: Mapping[str, str], said: queue.Queue[_Said]
 ) -> Iterator[_Process]:
     with tempfile.TemporaryFile("w+") as errors:
         popen = subprocess.Popen(
-            [sys.executable, str(EXAMPLES / "workflows" / f"{program}.py"), f"--runs={runs}"],
+            [
+                *(sys.executable, EXAMPLES / "demonstration" / "repeat.py"),
+                *(EXAMPLES / f"{workflow.name}.yaml", f"--runs={runs}"),
+            ],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -177,14 +175,3 @@ class _Lines:
 
 
 _Display = _Bars | _Lines
-
-
-def _constants_of(program: str) -> dict[str, str]:
-    tree = ast.parse((EXAMPLES / "workflows" / f"{program}.py").read_text(encoding="utf-8"))
-    return {
-        target.id: node.value.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        for target in node.targets
-        if isinstance(target, ast.Name) and isinstance(node.value.value, str)
-    }
