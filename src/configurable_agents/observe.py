@@ -145,7 +145,10 @@ class RunContext:
 
     def __enter__(self) -> Run:
         recorder = self._recorder or _default_recorder(self._home)
-        run = Run(self._template, recorder, self._estimator)
+        estimator: CostEstimator | Callable[[], CostEstimator | None] | None = self._estimator
+        if estimator is None and self._recorder is None:
+            estimator = functools.partial(_home_estimator, self._home)
+        run = Run(self._template, recorder, estimator)
         self._entered.append((run, innermost.set(run.scope.root)))
         return run
 
@@ -204,7 +207,10 @@ class Run:
     """A run in flight or finished. Every method may be called from any thread or task."""
 
     def __init__(
-        self, template: RunStarted, recorder: Recorder | None, estimator: CostEstimator | None
+        self,
+        template: RunStarted,
+        recorder: Recorder | None,
+        estimator: CostEstimator | Callable[[], CostEstimator | None] | None,
     ) -> None:
         """Starts the clock and records the start. Runs are opened with `observe_run`."""
         run_id = template.run_id or os.urandom(16).hex()
@@ -245,8 +251,9 @@ class Run:
             )
 
             with self._tracker_lock:
+                estimator = self._estimator() if callable(self._estimator) else self._estimator
                 tracker = self._tracker = self._tracker or MultiProviderCostTracker(
-                    estimator=self._estimator, counts_responses_once=True
+                    estimator=estimator, counts_responses_once=True
                 )
         return tracker
 
@@ -638,6 +645,18 @@ def _default_recorder(home: Home | str | os.PathLike[str] | None) -> Recorder | 
         logging.getLogger(__name__).warning(
             "this run is not recorded, only profiled in its own process: %s", failure
         )
+        return None
+
+
+def _home_estimator(home: Home | str | os.PathLike[str] | None) -> CostEstimator | None:
+    """This process's estimator with the prices of `home`; `None` when they cannot be had."""
+    from configurable_agents.client.home import Home  # noqa: PLC0415
+    from configurable_agents.client.process import process_estimator  # noqa: PLC0415
+
+    try:
+        return process_estimator(home if isinstance(home, Home) else Home.from_environment(home))
+    except Exception as failure:  # noqa: BLE001  a workflow never fails because of a price
+        logging.getLogger(__name__).warning("the prices of the state folder are not used: %s", failure)
         return None
 
 

@@ -141,3 +141,42 @@ class TestExplain:
         assert "Model: gpt-4o (the caller said so), given as openai/gpt-4o" in text
         assert "$2.5   per million" in text.replace("$2.5  per million", "$2.5   per million")
         assert "genai-prices" in text
+
+
+class TestPrices:
+    def test_a_price_saved_while_the_daemon_runs_counts_from_the_next_call_on(self, home, eventually):
+        text = '[[price]]\nprovider = "openai"\nmodel = "gpt-4o"\ninput = 1000\n'
+        (home.folder / "prices.toml").write_text(text)
+        with observe_run("support", home=home, run_id="later") as observed:
+            told = observed.track_call("openai", "gpt-4o", response(1_000, 0))
+        close_process_recorders()
+        assert told["cost_nanos"] == 1_000_000_000
+        assert asked("cost-report", "--run", "later", home=home)["total_cost_nanos"] == 1_000_000_000
+        assert asked("cost-report", "--run", "the-run", home=home)["total_cost_nanos"] == 12_000_000
+        (receipt,) = asked("explain", "--run", "later", home=home)
+        assert receipt["rate_card"]["overridden"] == ["input_tokens"]
+
+    def test_show_needs_no_daemon_and_knows_dates_and_tiers(self, tmp_path):
+        from configurable_agents.client.home import Home
+
+        place = Home.from_environment(tmp_path)
+        before = json.loads(run("prices", "show", "o3", "--as-of", "2025-06-01", "--json", home=place).stdout)
+        after = json.loads(run("prices", "show", "o3", "--as-of", "2025-06-11", "--json", home=place).stdout)
+        assert (before["usd_per_million"]["input_tokens"], after["usd_per_million"]["input_tokens"]) == (
+            "10",
+            "2",
+        )
+        assert "batch tier" in run("prices", "show", "openai/gpt-4o", "--batch", home=place).stdout
+        assert "free" in run("prices", "show", "llama3:8b", home=place).stdout
+        done = run("prices", "show", "openai/nobody-knows", home=place, expect=1)
+        assert "no price is known for openai/nobody-knows" in done.stderr
+        listed = run("prices", "list", "--provider", "openai", home=place).stdout
+        assert "openai\tgpt-4o\t" in listed
+
+    def test_a_slip_in_the_file_is_one_line(self, tmp_path):
+        from configurable_agents.client.home import Home
+
+        (tmp_path / "prices.toml").write_text("[[price]]\nprovider = 1\n")
+        done = run("prices", "show", "gpt-4o", home=Home.from_environment(tmp_path), expect=2)
+        assert done.stderr.count("\n") == 1
+        assert "price 1 needs provider" in done.stderr

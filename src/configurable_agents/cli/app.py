@@ -8,6 +8,7 @@ import typer
 
 from configurable_agents.cli import terminal
 from configurable_agents.cli.explain import explain
+from configurable_agents.cli.prices import prices
 from configurable_agents.cli.reports import cost_report, profile_report
 from configurable_agents.cli.run import run
 from configurable_agents.cli.runs import runs
@@ -53,6 +54,7 @@ app.command("run")(run)
 app.command("validate")(validate)
 app.command("graph")(graph)
 app.command("version")(version)
+app.add_typer(prices, name="prices")
 app.add_typer(observability, name="observability", help="The reports and the status again.")
 
 observability.command("cost-report")(cost_report)

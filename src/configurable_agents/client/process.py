@@ -10,11 +10,16 @@ import atexit
 import os
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configurable_agents.client.emitter import Emitter
 from configurable_agents.client.home import Home
 
+if TYPE_CHECKING:  # loaded by the first LLM call
+    from configurable_agents.observability.cost_estimator import CostEstimator
+
 _emitters: dict[Path, Emitter] = {}
+_estimators: dict[Path, CostEstimator] = {}
 _lock = threading.RLock()
 
 
@@ -29,6 +34,18 @@ def process_recorder(home: Home | None = None) -> Emitter:
         if emitter is None:
             emitter = _emitters[found.folder] = Emitter(found)
         return emitter
+
+
+def process_estimator(home: Home) -> CostEstimator:
+    """This process's estimator with the prices of a home, looked at again for changes."""
+    with _lock:
+        estimator = _estimators.get(home.folder)
+        if estimator is None:
+            from configurable_agents.observability.cost_estimator import CostEstimator  # noqa: PLC0415
+
+            estimator = _estimators[home.folder] = CostEstimator.of_folder(home.folder)
+        estimator.refresh()
+    return estimator
 
 
 def close_process_recorders() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ from configurable_agents.obsd.pricing import CallPricer
 from configurable_agents.obsd.producers import Producers
 from configurable_agents.obsd.receivers.grpc import TelemetryReceiver
 from configurable_agents.obsd.receivers.spool import SpoolReceiver
-from configurable_agents.obsd.records import Committed
+from configurable_agents.obsd.records import Batch, Committed
 from configurable_agents.obsd.reports import DaemonGauges, Readers, ReportServicer, add_reports
 from configurable_agents.obsd.runs import LiveRuns
 from configurable_agents.obsd.timelines import TimelineServicer, add_timelines
@@ -65,9 +65,9 @@ async def serve(home: Home, *, ready: Callable[[], None], stop_asked: Callable[[
 
 
 async def _serve_owned(home: Home, settings: Settings, ready: Callable[[], None], stop: StopSignals) -> None:
-    pricer = CallPricer(CostEstimator())
+    pricer = CallPricer(CostEstimator.of_folder(home.folder))
     with SqliteLedger(home.ledger, pricer) as ledger:
-        daemon = Daemon(home, settings, ledger, stop)
+        daemon = Daemon(home, settings, ledger, stop, pricer=pricer)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, pricer.warm_up)
             await daemon.run(ready)
@@ -77,8 +77,11 @@ async def _serve_owned(home: Home, settings: Settings, ready: Callable[[], None]
 class Daemon:
     """All parts and how they are joined. `run` starts them in this order and stops them in reverse."""
 
-    def __init__(self, home: Home, settings: Settings, ledger: SqliteLedger, stop: StopSignals) -> None:
+    def __init__(
+        self, home: Home, settings: Settings, ledger: SqliteLedger, stop: StopSignals, *, pricer: CallPricer
+    ) -> None:
         self._home = home
+        self._pricer = pricer
         self._settings = settings
         self._ledger = ledger
         self._stop = stop
@@ -86,7 +89,7 @@ class Daemon:
 
         self._live = live = LiveRuns()
         self._producers = producers = Producers()
-        self._intake = intake = Intake(partial(write, ledger.commit), self._committed)
+        self._intake = intake = Intake(partial(write, self._commit), self._committed)
         self._telemetry = TelemetryReceiver(intake, producers)
         self._spool = SpoolReceiver(
             home.spool,
@@ -137,6 +140,11 @@ class Daemon:
         self._readers.close()
         self._home.socket.unlink(missing_ok=True)
         _log.info("stopped")
+
+    def _commit(self, batches: Sequence[Batch]) -> Committed:
+        """In the writer's thread."""
+        self._pricer.refresh()
+        return self._ledger.commit(batches)
 
     async def _producer_gone(self, producer_id: bytes) -> None:
         await self._keeper.producer_gone(producer_id)

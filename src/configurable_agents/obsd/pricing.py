@@ -17,6 +17,7 @@ class CallPricer:
 
     def __init__(self, estimator: CostEstimator) -> None:
         self._estimator = estimator
+        self._problem = ""
 
     def __call__(self, call: LlmCall) -> Price:
         try:
@@ -36,6 +37,17 @@ class CallPricer:
         if price.cost_nanos > limits.COST_NANOS_MAX:
             return Price(PriceStatus.UNPRICED, card=price.card, reason="its price is no amount anyone pays")
         return price
+
+    def refresh(self) -> None:
+        """Takes up what the user has changed about prices since. Its problems are logged once."""
+        changed = self._estimator.refresh()
+        problem = getattr(self._estimator.table, "problem", "")
+        if problem != self._problem:
+            self._problem = problem
+            if problem:
+                _log.warning("prices stay as they were: %s", problem)
+        if changed:
+            _log.info("prices changed table=%s", self._estimator.table_version)
 
     def warm_up(self) -> None:
         """Loads the price table, so that the first call does not wait for it."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 from operator import mul
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from configurable_agents.observability import installed_table, user_prices
 from configurable_agents.observability import usage as codes
 from configurable_agents.observability.price_table import (
     STANDARD_TIERS,
@@ -27,6 +29,7 @@ from configurable_agents.observability.providers import (
     canonical_provider,
     normalise_model,
 )
+from configurable_agents.observability.user_prices import UserPriceTable
 from configurable_agents.telemetry import PriceStatus, Usage
 
 CARDS_MAX = 4_096
@@ -123,6 +126,25 @@ class CostEstimator:
             if card.valid_from_unix_ns <= at_unix_ns < card.valid_until_unix_ns:
                 return card
         return None if key in self._unknown else self._look_up(key, at_unix_ns)
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> CostEstimator:
+        """With the prices a state folder holds: `prices.toml`, and a table that was installed there."""
+        table = GenaiPriceTable(folder / installed_table.FILE_NAME)
+        return cls(UserPriceTable(table, folder / user_prices.FILE_NAME))
+
+    def refresh(self) -> bool:
+        """Looks whether the user's prices have changed. A few microseconds; call it as often as you like."""
+        refresh = getattr(self._table, "refresh", None)
+        if refresh is None or not refresh():
+            return False
+        with self._lock:
+            self._cards, self._unknown = {}, {}
+        return True
+
+    @property
+    def table(self) -> PriceTable:
+        return self._table
 
     @property
     def table_version(self) -> str:

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from configurable_agents.errors import ConfigurationError
 from configurable_agents.telemetry import Usage
 
 YOCTOS_PER_USD = 10**24
@@ -117,23 +119,62 @@ class GenaiPriceTable:
     Its own lookup functions remember every name they ever saw; this asks its data directly.
     """
 
-    def __init__(self) -> None:
-        self._version = ""
+    def __init__(self, installed: Path | None = None) -> None:
+        """`installed` is where a newer table may have been put (see `installed_table`)."""
+        self._installed = installed
+        self._seen = self._look()
+        self._loaded: tuple[str, list[Any]] | None = None
+        self.problem = ""
+        """Why the installed table is not used."""
 
     @property
     def version(self) -> str:
-        if not self._version:
-            import genai_prices  # noqa: PLC0415 0.3 s that a process without prices never pays
+        return self._load()[0]
 
-            self._version = f"genai-prices {genai_prices.__version__}"
-        return self._version
+    @property
+    def providers(self) -> list[Any]:
+        return self._load()[1]
+
+    def refresh(self) -> bool:
+        """Whether another table was installed since it was last looked for."""
+        seen = self._look()
+        if seen == self._seen:
+            return False
+        self._seen, self._loaded = seen, None
+        return True
+
+    def _load(self) -> tuple[str, list[Any]]:
+        if self._loaded is None:
+            self._loaded = self._read()
+        return self._loaded
+
+    def _read(self) -> tuple[str, list[Any]]:
+        import genai_prices  # noqa: PLC0415 0.3 s that a process without prices never pays
+        from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
+
+        from configurable_agents.observability import installed_table  # noqa: PLC0415
+
+        bundled = get_snapshot().providers
+        self.problem = ""
+        try:
+            mine = None if self._installed is None else installed_table.load_table(self._installed)
+        except ConfigurationError as error:
+            self.problem, mine = str(error), None
+        if mine is None or not (mine.forced or mine.age >= installed_table.age_of(bundled)):
+            return f"genai-prices {genai_prices.__version__}", bundled
+        return f"{installed_table.FILE_NAME} {mine.age}", mine.providers
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = None if self._installed is None else self._installed.stat()
+        except OSError:
+            return None
+        return None if found is None else (found.st_mtime_ns, found.st_ino)
 
     def rate_card(
         self, provider: str, model: str, *, at_unix_ns: int, service_tier: str, batch: bool
     ) -> RateCard | None:
-        from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 see `version`
-
-        providers = get_snapshot().providers
+        version, providers = self._load()
         wanted = _TABLE_PROVIDERS.get(provider, provider)
         seller = next((entry for entry in providers if entry.id == wanted), None)
         found = None if seller is None else seller.find_model(model, all_providers=providers)
@@ -141,7 +182,7 @@ class GenaiPriceTable:
             return None
         own = any(found is entry for entry in seller.models)
         return _card(
-            self.version,
+            version,
             provider,
             found,
             at_unix_ns=at_unix_ns,

@@ -1,0 +1,174 @@
+"""`prices`: what calls would cost, and where the prices are from. Needs no daemon."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from configurable_agents.cli import terminal
+from configurable_agents.cli.escape import printable
+from configurable_agents.cli.options import HomeOption, JsonOption, home_of, unix_ns
+from configurable_agents.client.home import ensure_private_folder
+from configurable_agents.errors import ConfigurationError, NotFoundError
+from configurable_agents.observability import installed_table
+from configurable_agents.observability.cost_estimator import CostEstimator
+from configurable_agents.observability.price_table import GenaiPriceTable, RateCard
+from configurable_agents.observability.providers import (
+    LOCAL_PROVIDERS,
+    UNKNOWN_PROVIDER,
+    detect_provider,
+    normalise_model,
+)
+from configurable_agents.observability.user_prices import UserPriceTable
+from configurable_agents.telemetry import Usage
+
+prices = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What calls cost, and why.")
+
+NAMES = {name: name.removesuffix("_tokens") for name in Usage._fields}
+
+ProviderOption = Annotated[
+    str | None, typer.Option("--provider", "-p", metavar="NAME", help="Who serves the model.")
+]
+
+
+@prices.command("show")
+def show(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, or provider/model.")],
+    *,
+    provider: ProviderOption = None,
+    tier: Annotated[str, typer.Option("--tier", metavar="NAME", help="Such as flex or priority.")] = "",
+    batch: Annotated[bool, typer.Option("--batch", help="At the provider's batch rate.")] = False,
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", metavar="DATE", help="At this date, such as 2026-01-31; else now."),
+    ] = None,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """The rates of a model, as a call would be priced."""
+    estimator = checked_estimator(home)
+    found = detect_provider(model, provider=provider or "")
+    if found.provider in LOCAL_PROVIDERS:
+        terminal.write_out(f"{found.provider}/{printable(model)}: free, it runs on your own machine\n")
+        return
+    if found.provider == UNKNOWN_PROVIDER:
+        raise NotFoundError(f"nothing tells who serves {model!r}; give --provider")
+    name = normalise_model(found.provider, model)
+    card = estimator.rate_card(found.provider, name, at_unix_ns=moment(as_of), service_tier=tier, batch=batch)
+    if card is None:
+        raise NotFoundError(
+            f"no price is known for {found.provider}/{name}; set one in prices.toml, see docs/cost.md"
+        )
+    if as_json:
+        terminal.show_json(card_json(card))
+    else:
+        terminal.write_out(card_text(card))
+
+
+@prices.command("list")
+def list_prices(*, provider: ProviderOption = None, home: HomeOption = None) -> None:
+    """The models with a price: provider, a tab, the model. Those of prices.toml come first."""
+    table = checked_estimator(home).table
+    assert isinstance(table, UserPriceTable)  # noqa: S101 - `of_folder` made it
+    lines = [f"{entry.provider}\t{entry.model}\tprices.toml" for entry in table.prices.prices]
+    lines += [f"{alias.provider}\t{alias.model}\talias" for alias in table.prices.aliases]
+    base = GenaiPriceTable(home_of(home).folder / installed_table.FILE_NAME)
+    lines += [
+        f"{seller.id}\t{model.id}\t{base.version}" for seller in base.providers for model in seller.models
+    ]
+    wanted = [line for line in lines if provider is None or line.startswith(f"{provider}\t")]
+    if not wanted:
+        raise NotFoundError(f"no price of {provider!r} is known; agents-obs prices list names them all")
+    terminal.write_out("".join(f"{printable_line(line)}\n" for line in wanted))
+
+
+@prices.command("update")
+def update(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A price table: genai-prices' data as JSON.")],
+    *,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where it is older than the one in use.")
+    ] = False,
+    home: HomeOption = None,
+) -> None:
+    """Install a newer price table. A running daemon takes it up by itself; prices of the past stay.
+
+    An older table never replaces a newer one without --force.
+    """
+    place = home_of(home)
+    ensure_private_folder(place.folder)
+    bundled = installed_table.age_of(GenaiPriceTable().providers)
+    age = installed_table.install_table(
+        file, place.folder / installed_table.FILE_NAME, bundled=bundled, force=force
+    )
+    terminal.write_out(f"installed the price table ({age})\n")
+
+
+def checked_estimator(home: Path | None) -> CostEstimator:
+    """Raises `ConfigurationError` for prices that cannot be used; the daemon would keep those it had."""
+    estimator = CostEstimator.of_folder(home_of(home).folder)
+    problem = getattr(estimator.table, "problem", "")
+    if problem:
+        raise ConfigurationError(problem)
+    return estimator
+
+
+def moment(as_of: str | None) -> int:
+    if as_of is None:
+        return time.time_ns()
+    try:
+        parsed = datetime.fromisoformat(as_of)
+        return unix_ns(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(
+            f"{printable(as_of[:80])!r} is no date; give one such as 2026-01-31", param_hint="'--as-of'"
+        ) from error
+
+
+def printable_line(line: str) -> str:
+    return "\t".join(printable(part) for part in line.split("\t"))
+
+
+def card_json(card: RateCard) -> dict[str, Any]:
+    return {
+        "provider": card.provider,
+        "model": card.model,
+        "table_version": card.table_version,
+        "tier": card.tier or "standard",
+        "price_date": card.price_date or None,
+        "overridden": list(card.overridden),
+        "usd_per_million": {
+            name: None if rate is None else plain(rate)
+            for name, rate in card.usd_per_million().items()
+            if name != "web_searches"
+        },
+        "usd_per_thousand_web_searches": optional(card.usd_per_million()["web_searches"]),
+        "thresholds": [start for start, _ in card.tiers],
+    }
+
+
+def card_text(card: RateCard) -> str:
+    named = f"{printable(card.provider)}/{printable(card.model)}"
+    since = f", since {card.price_date}" if card.price_date else ""
+    lines = [f"{named}: {card.tier or 'standard'} tier, {printable(card.table_version)}{since}"]
+    for name, rate in card.usd_per_million().items():
+        unit = "per thousand" if name == "web_searches" else "per million"
+        mark = "  (prices.toml)" if name in card.overridden else ""
+        if rate is not None:
+            lines.append(f"  {NAMES[name]:<15}${plain(rate)} {unit}{mark}")
+    lines += [f"  above {start:,} input tokens other rates apply" for start, _ in card.tiers]
+    return "\n".join(lines) + "\n"
+
+
+def optional(rate: Decimal | None) -> str | None:
+    return None if rate is None else plain(rate)
+
+
+def plain(rate: Decimal) -> str:
+    text = f"{rate:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
