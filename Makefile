@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 INSTALL := $(BIN)/python -m pip install -qq -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-pythons check format proto docs coverage clean
+.PHONY: help setup demo test test-fast test-pythons check format proto docs bench bench-long bench-peers bench-replay bench-guard coverage clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +43,22 @@ proto: $(VENV)/.installed-dev  ## rebuild wire/v1 from proto/
 
 docs: $(VENV)/.installed-dev  ## rebuild the generated documents
 	$(BIN)/python scripts/generate_cli_docs.py
+
+bench: $(VENV)/.installed-dev  ## measure everything in under ten minutes; writes docs/performance.md
+	$(BIN)/python benchmarks/run.py
+
+bench-long: $(VENV)/.installed-dev  ## with 10^7 events in the ledger; takes half an hour
+	$(BIN)/python benchmarks/run.py --size long
+
+bench-peers: $(VENV)/.installed-dev  ## beside peers, each installed into an environment of its own
+	$(BIN)/python benchmarks/install_peers.py
+	$(BIN)/python benchmarks/run.py --peers
+
+bench-replay: $(VENV)/.installed-dev  ## play recorded production traffic through real processes
+	$(BIN)/python benchmarks/replay_traffic.py
+
+bench-guard: $(VENV)/.installed-dev  ## fail when what is fast has become slower (ratios, a minute)
+	$(BIN)/python benchmarks/guard.py
 
 coverage: $(VENV)/.installed-dev  ## coverage of the observability and profiling modules
 	$(BIN)/python -m pytest -n 2 -q --cov --cov-report=term-missing tests/observability tests/runtime

@@ -1,0 +1,76 @@
+"""A workflow whose nodes compute for 1 ms each, plain and observed, a block of nodes at a time in turn."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import hot_path
+from answering import absent, answer
+
+NODE_S = 0.001
+BLOCK_NODES = 50
+
+
+def work(steps: int) -> int:
+    total = 0
+    for step in range(steps):
+        total += step * step
+    return total
+
+
+def calibrated_steps() -> int:
+    """Steps that take a millisecond when nobody is in the way."""
+    steps = 10_000
+    return max(1, round(steps * NODE_S / min(_seconds(work, steps) for _ in range(50))))
+
+
+def _seconds(function: Callable[[int], Any], steps: int) -> float:
+    began = time.perf_counter()
+    function(steps)
+    return time.perf_counter() - began
+
+
+def observed_work(name: str, steps: int) -> Callable[[], Any]:
+    """`work`, observed by the tool: it is put in the place of the empty function that the tool wraps."""
+    hot_path.empty = lambda: work(steps)  # type: ignore[assignment, return-value]
+    return hot_path.TOOLS[name]()
+
+
+def block_seconds(function: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    for _ in range(BLOCK_NODES):
+        function()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    steps = calibrated_steps()
+
+    def plain() -> None:
+        work(steps)
+
+    try:
+        observed = observed_work(sys.argv[1], steps)
+    except ImportError as error:
+        absent(f"not installed ({error})")
+    block_seconds(observed)
+
+    def turn(nodes: int) -> dict[str, Any]:
+        """Pairs of blocks, each way round in turn, so that whatever drifts hits both."""
+        slower = []
+        for index in range(max(2, nodes // BLOCK_NODES)):
+            first, second = (plain, observed) if index % 2 else (observed, plain)
+            taken = {first: block_seconds(first)}
+            taken[second] = block_seconds(second)
+            slower.append(taken[observed] / taken[plain] - 1)
+        slower.sort()
+        return {"slowdown_percent": 100 * slower[len(slower) // 2]}
+
+    answer(turn)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One file per item; its docstring says what it measures."""

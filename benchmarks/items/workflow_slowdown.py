@@ -1,0 +1,52 @@
+"""By how much a workflow of 1,000 nodes, each computing for 1 ms, gets slower when its nodes are observed.
+
+Blocks of 50 nodes run plain and observed in turn, in one process, each way round; the figure of a turn is the
+median over its pairs of blocks. The daemon runs and takes the events meanwhile, on the same two cores.
+"""
+
+from __future__ import annotations
+
+from measuring.contenders import Program, take_turns
+from measuring.daemons import daemon
+from measuring.figures import Result, Series, Size, at_most
+from measuring.sink import otlp_sink
+
+TITLE = "Slowdown of a whole workflow"
+
+OURS = Program("profile_node", "workflow", ("ours",))
+NEAR = (
+    Program("OpenTelemetry span", "workflow", ("opentelemetry",)),
+    Program("MLflow traced function", "workflow", ("mlflow_span",)),
+    Program("MLflow log_metric", "workflow", ("mlflow_metric",)),
+)
+PEERS = (
+    Program("OpenTelemetry span, OTLP", "workflow", ("opentelemetry",), "tracing"),
+    Program("Langfuse span", "workflow", ("langfuse",), "langfuse"),
+    Program("Logfire span", "workflow", ("logfire",), "logfire"),
+)
+
+NODES = {Size.TINY: 100, Size.NORMAL: 1_000, Size.LONG: 1_000}
+ROUNDS = {Size.TINY: 1, Size.NORMAL: 5, Size.LONG: 9}
+PEER_ROUNDS = {Size.TINY: 1, Size.NORMAL: 2, Size.LONG: 3}
+
+
+def measure(size: Size, *, peers: bool = False) -> Result:
+    absent: dict[str, str] = {}
+    with daemon() as found, otlp_sink() as endpoint:
+        variables = {"AGENTS_OBS_HOME": str(found.home.folder), "BENCH_OTLP_ENDPOINT": endpoint}
+        task = {"nodes": NODES[size]}
+        answers = take_turns((OURS,), rounds=ROUNDS[size], absent=absent, task=task, **variables)
+        for program in (
+            *NEAR,
+            *(PEERS if peers else ()),
+        ):  # one at a time: some go on working after their turn
+            answers |= take_turns((program,), rounds=PEER_ROUNDS[size], absent=absent, task=task, **variables)
+    series = [
+        Series(name, "%", tuple(each["slowdown_percent"] for each in turns))
+        for name, turns in answers.items()
+    ]
+    return Result(
+        series=tuple(series),
+        verdicts=(at_most("1,000 nodes of 1 ms: ≤ 0.5 % slower", series[0], 0.5),),
+        absent=absent,
+    )

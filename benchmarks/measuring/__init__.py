@@ -1,0 +1,1 @@
+"""What every item needs: turns taken by contenders, figures, a daemon to load, a document to write."""
