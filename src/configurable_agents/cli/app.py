@@ -13,6 +13,7 @@ from configurable_agents.cli.reports import cost_report, profile_report
 from configurable_agents.cli.run import run
 from configurable_agents.cli.runs import runs
 from configurable_agents.cli.status import status
+from configurable_agents.cli.timeline import timeline
 from configurable_agents.cli.workflows import graph, validate
 from configurable_agents.version import __version__
 
@@ -49,6 +50,7 @@ app.command("cost-report")(cost_report)
 app.command("profile-report")(profile_report)
 app.command("explain")(explain)
 app.command("runs")(runs)
+app.command("timeline")(timeline)
 app.command("status")(status)
 app.command("run")(run)
 app.command("validate")(validate)

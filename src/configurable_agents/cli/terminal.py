@@ -6,7 +6,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from configurable_agents.cli.endings import silence_stdout
@@ -14,13 +15,14 @@ from configurable_agents.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.live import Live
 
 NO_COLOR_VARIABLE = "NO_COLOR"
 
 WIDTH_ELSEWHERE_CELLS = 120
 """For files, logs and pipelines without any terminal: room for every column of the cost report."""
 
-PLAIN_SIGNS = str.maketrans("█▉▊▋▌▍▎▏▁▂▃▄▅▆▇─▲●◆µ·–", "########_____##-^*+u--")  # noqa: RUF001 - the signs we use
+PLAIN_SIGNS = str.maketrans("░█▉▊▋▌▍▎▏▁▂▃▄▅▆▇─▲●◆µ·–", ".########_____##-^*+u--")  # noqa: RUF001 - the signs we use
 """Stand-ins of the same width for output that cannot carry our signs."""
 
 
@@ -28,6 +30,21 @@ def show(make: Callable[[int], Iterable[RenderableType]]) -> None:
     """Prints what `make` makes for the width in cells: coloured on a terminal, plain elsewhere."""
     console = make_console()
     write_out(rendered(make(console.width), console))
+
+
+@contextmanager
+def live() -> Iterator[Live | None]:
+    """A part of the terminal that is drawn again and again and then cleared; `None` where there is none."""
+    if not sys.stdout.isatty():
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only where a table is shown
+    from rich.live import Live  # noqa: PLC0415 - the same
+
+    no_color = bool(os.environ.get(NO_COLOR_VARIABLE))
+    console = Console(highlight=False, markup=False, emoji=False, no_color=no_color)
+    with Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop") as found:
+        yield found
 
 
 def show_json(value: Any) -> None:

@@ -1,0 +1,118 @@
+"""A timeline as one page that needs no network: waterfall, critical path, nodes, costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib import resources
+from typing import Any
+
+from configurable_agents.runtime.profile_report import percent
+from configurable_agents.runtime.self_time import node_profiles
+from configurable_agents.runtime.slack import node_slacks
+from configurable_agents.runtime.time_classes import time_classes
+from configurable_agents.runtime.timeline import Timeline
+from configurable_agents.runtime.timeline_rows import Waterfall, WaterfallRow, waterfall
+from configurable_agents.runtime.what_if import wall_with
+
+PAGE_ROWS_MAX = 20_000
+"""Executions in a page. Of a longer run the longest are shown, and the page says how many are not."""
+
+PAGE_NODES_MAX = 1_000
+"""Nodes in the table of a page, slowest first."""
+
+_DATA_MARK = "/*DATA*/null"
+
+
+def timeline_page(timeline: Timeline) -> str:
+    """The page as HTML. Names in it come from outside: they are data to it, never markup."""
+    template = resources.files(__package__).joinpath("timeline_page.html").read_text(encoding="utf-8")
+    data = json.dumps(page_data(timeline), ensure_ascii=True, separators=(",", ":"))
+    return template.replace(_DATA_MARK, data.replace("<", "\\u003c"), 1)
+
+
+def page_data(timeline: Timeline) -> dict[str, Any]:
+    """Times in ms since the start of the run, money in dollars."""
+    found = waterfall(timeline, rows_max=PAGE_ROWS_MAX)
+    schedule = timeline.schedule()
+    run = timeline.run
+    names: dict[str, int] = {}
+    rows = [_row(row, names, timeline) for row in found.rows]
+    faster = dict.fromkeys(list(found.path.by_node_ns)[:1], 0.5)
+    return {
+        "run_id": run.run_id,
+        "experiment": run.experiment,
+        "workflow": run.workflow,
+        "status": run.status.label,
+        "started_ms": run.started_unix_ns // 1_000_000,
+        "wall_ms": timeline.wall_ns / 1e6,
+        "between_ms": found.path.between_ns / 1e6,
+        "cost_usd": run.total_cost_nanos / 1e9,
+        "unpriced_calls": run.unpriced_calls,
+        "llm_calls": run.llm_calls,
+        "tokens": run.total_tokens,
+        "left_out": found.left_out,
+        "cut": timeline.cut,
+        "names": list(names),
+        "rows": rows,
+        "path": _path(found, timeline),
+        "saved_ms": (timeline.wall_ns - wall_with(schedule, faster)) / 1e6,
+        "classes": time_classes(schedule, found.path, timeline.model_calls()).to_json(),
+        "nodes": _nodes(timeline, found, node_slacks(schedule)),
+        "cost_by_provider": _costs((call.provider, call.cost_nanos) for call in timeline.calls),
+        "cost_by_node": _costs((call.node_id or "(no node)", call.cost_nanos) for call in timeline.calls),
+    }
+
+
+def _row(row: WaterfallRow, names: dict[str, int], timeline: Timeline) -> list[Any]:
+    """Name, start, duration, depth, self time, status, attempt, dollars, pieces on the critical path."""
+    span = row.span
+    return [
+        names.setdefault(span.node_id, len(names)),
+        round((span.started_unix_ns - timeline.run.started_unix_ns) / 1e6, 4),
+        round(span.duration_ns / 1e6, 4),
+        row.depth,
+        round(row.self_ns / 1e6, 4),
+        span.status.label,
+        span.attempt,
+        row.cost_nanos / 1e9,
+        [[round(start / 1e6, 4), round(end / 1e6, 4)] for start, end in row.critical],
+    ]
+
+
+def _path(found: Waterfall, timeline: Timeline) -> list[list[Any]]:
+    """Nodes with time on the critical path: name, ms, percent of the wall."""
+    wall_ns = timeline.wall_ns
+    return [[node, ns / 1e6, percent(ns, wall_ns)] for node, ns in found.path.by_node_ns.items()]
+
+
+def _nodes(timeline: Timeline, found: Waterfall, slack_ns: dict[str, int]) -> list[list[Any]]:
+    """Name, calls, total, self, p50, p95, max, errors, critical, slack, dollars."""
+    costs: dict[str, int] = {}
+    for call in timeline.calls:
+        costs[call.node_id] = costs.get(call.node_id, 0) + call.cost_nanos
+    return [
+        [
+            node.node_id,
+            node.calls,
+            node.total_ns / 1e6,
+            node.self_ns / 1e6,
+            (node.p50_ns or 0) / 1e6,
+            (node.p95_ns or 0) / 1e6,
+            node.max_ns / 1e6,
+            node.errors,
+            found.path.by_node_ns.get(node.node_id, 0) / 1e6,
+            slack_ns[node.node_id] / 1e6,
+            costs.get(node.node_id, 0) / 1e9,
+        ]
+        for node in node_profiles(span.span for span in timeline.spans)[:PAGE_NODES_MAX]
+    ]
+
+
+def _costs(amounts: Iterable[tuple[str, int]]) -> list[list[Any]]:
+    """Most expensive first; without what cost nothing."""
+    sums: dict[str, int] = {}
+    for name, nanos in amounts:
+        sums[name] = sums.get(name, 0) + nanos
+    ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0]))
+    return [[name, nanos / 1e9] for name, nanos in ordered if nanos]

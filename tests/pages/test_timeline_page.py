@@ -1,0 +1,154 @@
+"""The page of a run, opened in a real browser."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from configurable_agents.runtime.timeline_page import timeline_page
+
+OPENED_WITHIN_S = 2.0
+
+
+class Opened:
+    """A page with everything it asked for and complained of."""
+
+    def __init__(self, browser: Any, file: Any, content: str, **options: Any) -> None:
+        file.write_text(content, encoding="utf-8")
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        began_s = time.monotonic()
+        self.page.goto(file.as_uri())
+        self.page.wait_for_selector("body[data-ready=yes] .row")
+        self.opened_in_s = time.monotonic() - began_s
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    made: list[Opened] = []
+
+    def open_it(timeline, **options) -> Opened:
+        made.append(Opened(browser, tmp_path / "page.html", timeline_page(timeline), **options))
+        return made[-1]
+
+    yield open_it
+    for each in made:
+        each.context.close()
+
+
+def test_the_waterfall_is_there_and_nothing_is_asked_of_any_network(opened, small):
+    shown = opened(small)
+    names = shown.page.locator(".row .name").all_inner_texts()
+
+    assert names == ["plan", "left", "search <b>&", "right", "</script><script>boom()</script>"]
+    assert shown.page.locator("h1").inner_text() == "triage"
+    assert "5f2c9a0be1d84c7e" in shown.page.locator("#subtitle").inner_text()
+    assert shown.complaints == []
+    assert [url for url in shown.requests if not url.startswith(("file:", "data:"))] == []
+
+
+def test_the_critical_path_is_marked_where_the_run_waited(opened, small):
+    page = opened(small).page
+
+    def pieces(name: str) -> list[tuple[int, int]]:
+        """From and to in percent of the run."""
+        row = page.locator(".row").filter(has=page.get_by_text(name, exact=True))
+        lane = row.locator(".lane").bounding_box()
+        boxes = [piece.bounding_box() for piece in row.locator(".piece").all()]
+        return [
+            (
+                round(100 * (box["x"] - lane["x"]) / lane["width"]),
+                round(100 * (box["x"] + box["width"] - lane["x"]) / lane["width"]),
+            )
+            for box in boxes
+        ]
+
+    assert pieces("plan") == [(0, 10)]
+    assert pieces("left") == [(10, 20), (50, 70)]
+    assert pieces("search <b>&") == [(20, 50)]
+    assert pieces("right") == []
+    assert page.locator("#advice").inner_text() == (
+        "left is on the critical path for 30 % of the wall; twice as fast would save 150 ms (15.0 %)."
+    )
+    assert page.locator(".row.off .name").all_inner_texts() == ["right"]
+    assert page.locator(".bar.error").count() == 1
+
+
+def test_hovering_and_focusing_show_figures(opened, small):
+    page = opened(small).page
+    row = page.locator(".row").filter(has=page.get_by_text("left", exact=True))
+
+    row.hover()
+    tip = page.locator("#tip").inner_text()
+    for figure in ("left", "600 ms", "60.0 %", "300 ms", "$0.0200"):
+        assert figure in tip
+    page.mouse.move(0, 0)
+    assert not page.locator("#tip").is_visible()
+    row.focus()
+    assert page.locator("#tip").is_visible()
+
+
+def test_it_can_be_filtered_narrowed_to_the_path_and_zoomed(opened, small):
+    page = opened(small).page
+    page.locator("#filter").fill("ri")
+    assert page.locator(".row .name").all_inner_texts() == ["right", "</script><script>boom()</script>"]
+    page.locator("#only").check()
+    assert page.locator(".row .name").all_inner_texts() == ["</script><script>boom()</script>"]
+    page.locator("#filter").fill("")
+    assert page.locator(".row").count() == 4
+    before = page.locator(".row .bar").nth(1).bounding_box()["width"]
+    page.locator("#in").click()
+    assert page.locator(".row .bar").first.bounding_box()["width"] != before
+    page.locator("#all").click()
+    assert page.locator(".row .bar").nth(1).bounding_box()["width"] == pytest.approx(before)
+
+
+def test_nodes_and_costs_are_listed_and_unknown_costs_are_said_to_be_missing(opened, small):
+    page = opened(small).page
+    facts = page.locator("#facts").inner_text()
+    assert "$0.0300 + 1 unpriced" in facts
+    providers = page.locator("#providers").inner_text()
+    assert providers.split() == ["openai", "$0.0200", "anthropic", "$0.0100"]
+    table = page.locator("#nodes")
+    assert table.locator("tr").count() == 6
+    table.get_by_role("button", name="Node").click()
+    first = table.locator("tr").nth(1).locator("td").first.inner_text()
+    assert first == "</script><script>boom()</script>"
+
+
+def test_a_run_of_5000_executions_opens_quickly_and_scrolls(opened, large):
+    shown = opened(large)
+    page = shown.page
+
+    assert shown.opened_in_s < OPENED_WITHIN_S
+    assert "5,000 of 5,000 executions" in page.locator("#count").inner_text()
+    assert page.locator(".row").count() < 100
+    page.locator("#scroll").evaluate("element => { element.scrollTop = element.scrollHeight; }")
+    page.wait_for_function("document.querySelectorAll('.row')[10].style.top > '100000px'")
+    assert shown.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_on_light_and_on_dark(opened, small, scheme):
+    page = opened(small, color_scheme=scheme).page
+    contrast = page.evaluate(
+        """() => {
+          const light = color => {
+            const [r, g, b] = color.match(/[0-9.]+/g).map(Number).map(value => {
+              const part = value / 255;
+              return part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4; });
+            return .2126 * r + .7152 * g + .0722 * b; };
+          const ground = light(getComputedStyle(document.body).backgroundColor);
+          return ["body", ".quiet", "th"].map(selector => {
+            const ink = light(getComputedStyle(document.querySelector(selector)).color);
+            return (Math.max(ink, ground) + .05) / (Math.min(ink, ground) + .05); });
+        }"""
+    )
+    assert min(contrast) >= 4.5
