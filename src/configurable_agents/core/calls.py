@@ -12,7 +12,7 @@ from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from configurable_agents.core.models import ModelName
+from configurable_agents.core.models import STATED_USAGE, ModelName
 from configurable_agents.observe import Run
 from configurable_agents.runtime.names import error_type_of
 from configurable_agents.telemetry import Status
@@ -109,13 +109,19 @@ def response_of(message: AIMessage) -> dict[str, Any]:
             "prompt_eval_count": stated.get("prompt_eval_count"),
             "eval_count": stated["eval_count"],
         }
-    usage = stated.get("token_usage") or stated.get("usage")
+    usage = stated.get("token_usage") or stated.get("usage") or _of_stream(stated)
     if isinstance(usage, Mapping):
         return {**heading, "usage": dict(usage)}
     if message.usage_metadata is None:
         return heading
     details: dict[str, Any] = {"input_token_details": {}, "output_token_details": {}}
     return {**heading, "usage": {**details, **message.usage_metadata}}
+
+
+def _of_stream(stated: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Anthropic's last event supersedes its first, in what it names."""
+    began, ended = (stated.get(f"{STATED_USAGE}_{kind}") for kind in ("message_start", "message_delta"))
+    return None if began is None or ended is None else {**began, **ended}
 
 
 def _provider_id(message: AIMessage) -> str:

@@ -50,6 +50,9 @@ PROVIDERS = {
 }
 STREAMING_ALWAYS = ("ollama",)
 PROVIDER_SEPARATOR = ":"
+ANTHROPIC_EVENT_READER = "_make_message_chunk_from_anthropic_event"
+STATED_USAGE = "stated_usage"
+"""Where a message keeps the usage of the events of its stream, by their type."""
 
 
 class ModelName(NamedTuple):
@@ -169,6 +172,35 @@ class ChatModels:
             shared: Any = getattr(model, "_async_client")  # noqa: B009 - private, and the only place it is kept
             vars(model)["_async_client"] = shared.with_options(http_client=connections)
             self._closers.append(connections.aclose)
+            keep_stated_usage(model)
+
+
+def keep_stated_usage(model: BaseChatModel) -> None:
+    """Has a stream of Anthropic's keep what its first and its last event state.
+
+    LangChain reads the last one only, in which older models and gateways leave the input out: 0 tokens.
+    """
+    convert: Any = getattr(model, ANTHROPIC_EVENT_READER, None)
+    if convert is None:
+        return  # another release of LangChain, read as it reads
+
+    def converted(event: Any, **options: Any) -> Any:
+        chunk, block = convert(event, **options)
+        usage = stated_in(event)
+        if chunk is not None and usage is not None:
+            chunk.response_metadata[f"{STATED_USAGE}_{event.type}"] = usage
+        return chunk, block
+
+    vars(model)[ANTHROPIC_EVENT_READER] = converted
+
+
+def stated_in(event: Any) -> dict[str, Any] | None:
+    """The usage in an event of Anthropic's stream, without what it leaves open."""
+    holder = (
+        event.message if event.type == "message_start" else event if event.type == "message_delta" else None
+    )
+    usage = getattr(holder, "usage", None)
+    return None if usage is None else dict(usage.model_dump(exclude_none=True))
 
 
 def check_key(provider: str, package: ProviderPackage | None) -> None:
