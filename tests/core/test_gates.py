@@ -1,0 +1,69 @@
+"""What a run may cost: checked before each call, and at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from configurable_agents.core.checks import Checked, workflow_of
+from configurable_agents.core.readiness import check_ready
+from configurable_agents.errors import ConfigurationError, MissingPackageError, WorkflowFailedError
+from configurable_agents.runtime.executor import RunOptions, WorkflowResult, run_workflow_from_config
+from configurable_agents.testing import MemoryRecorder
+
+CALL_NANOS = 10_000 * 150 + 1_000 * 600
+"""gpt-4o-mini: $0.15 and $0.60 for a million tokens; each scripted answer states 10,000 and 1,000 tokens."""
+
+
+def two_calls(data: Any, *, maximum: float, on_fail: str) -> dict[str, Any]:
+    nodes = [{"id": name, "prompt": "Greet {name}", "outputs": ["text"]} for name in ("first", "second")]
+    gates = {"gates": [{"metric": "cost_usd", "max": maximum}], "on_fail": on_fail}
+    edges = [{"from": "START", "to": "first"}, {"from": "first", "to": "second"}]
+    llm = {"provider": "openai", "model": "gpt-4o-mini"}
+    result: dict[str, Any] = data(nodes=nodes, edges=edges, config={"llm": llm, "gates": gates})
+    return result
+
+
+def test_a_call_is_not_made_once_the_gate_is_reached(data: Any, provider: Any, answer: Any) -> None:
+    provider.answers(answer(tokens=(10_000, 1_000)))
+    config = two_calls(data, maximum=CALL_NANOS / 1e9, on_fail="fail")
+    with pytest.raises(
+        WorkflowFailedError, match=r"node 'second' failed: \$0.002100 of cost_usd is spent"
+    ) as failed:
+        run_workflow_from_config(config, {"name": "Ada"}, RunOptions(recorder=MemoryRecorder()))
+    assert len(provider.requests) == 1
+    assert isinstance(failed.value.result, WorkflowResult)
+    assert failed.value.result.record.total_cost_nanos == CALL_NANOS
+
+
+def test_a_gate_that_warns_lets_the_run_go_on_and_says_so_once(data: Any, provider: Any, answer: Any) -> None:
+    provider.answers(answer(tokens=(10_000, 1_000)))
+    config = two_calls(data, maximum=CALL_NANOS / 1e9, on_fail="warn")
+    result = run_workflow_from_config(config, {"name": "Ada"}, RunOptions(recorder=MemoryRecorder()))
+    assert len(provider.requests) == 2
+    assert len([warning for warning in result.warnings if "cost_usd" in warning]) == 1
+
+
+def test_a_run_within_its_gates_says_nothing(data: Any, provider: Any, answer: Any) -> None:
+    provider.answers(answer(tokens=(10_000, 1_000)))
+    config = two_calls(data, maximum=3 * CALL_NANOS / 1e9, on_fail="fail")
+    result = run_workflow_from_config(config, {"name": "Ada"}, RunOptions(recorder=MemoryRecorder()))
+    assert result.warnings == ()
+
+
+def test_a_missing_package_is_said_before_the_run_begins(
+    checked: Any, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("configurable_agents.core.readiness.find_spec", lambda _: None)
+    with pytest.raises(
+        MissingPackageError, match=r"openai, which needs: pip install 'agents-obs\[runner,openai\]'"
+    ):
+        check_ready(checked())
+
+
+def test_a_tool_of_another_runner_is_said_before_the_run_begins(data: Any, provider: Any) -> None:
+    nodes = [{"id": "greet", "prompt": "x", "outputs": ["text"], "tools": ["web_search"]}]
+    with_tool: Checked = workflow_of(data(nodes=nodes))
+    with pytest.raises(ConfigurationError, match="the tool 'web_search' is none of this runner's"):
+        check_ready(with_tool)
