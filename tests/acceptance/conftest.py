@@ -90,13 +90,19 @@ class Workplace:
                 exporter.events_waiting == exporter.runs_waiting == 0 for exporter in status.exporters
             )
 
-        self.wait_for(settled, "everything to be taken in and exported")
+        self.wait_for(settled, "everything to be taken in and exported", self.state)
         return self.status()
 
-    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+    def state(self) -> str:
+        """What to look at when waiting was in vain."""
+        spools = sorted(path.name for path in self.home.spool.iterdir())
+        return f"{self.status()}\nspools: {spools}\n{self.home.log.read_text()[-4000:]}"
+
+    def wait_for(self, condition: Callable[[], bool], what: str, state: Callable[[], str] = str) -> None:
         deadline = time.monotonic() + DEADLINE_S
         while not condition():
-            assert time.monotonic() < deadline, f"waited {DEADLINE_S:g} s for {what}"
+            if time.monotonic() >= deadline:
+                pytest.fail(f"waited {DEADLINE_S:g} s for {what}\n{state()}")
             time.sleep(0.05)  # between looks at another process, which cannot wake us
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:

@@ -17,12 +17,12 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from configurable_agents.client.home import Home
 from configurable_agents.errors import AgentsObsError
 from configurable_agents.obsd import limits
+from configurable_agents.obsd.exporters.mlflow_store import artifact_location, open_store
 from configurable_agents.obsd.exporters.protocol import ExportOutcome, ExportRequest
 from configurable_agents.obsd.exporters.thinning import keeps_point, thinned_tag
 from configurable_agents.obsd.ledger import export_queries, queries
@@ -34,9 +34,6 @@ from configurable_agents.telemetry import Status
 _log = logging.getLogger(__name__)
 
 NAME = "mlflow"
-
-VERSION_MIN = (3, 16)
-"""Older servers fail when a point is logged again, and retries are what makes the export safe."""
 
 METRICS_MAX = 1000
 PARAMS_MAX = 100
@@ -381,7 +378,11 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s exporter=mlflow %(message)s")
     home, uri = Home.from_environment(sys.argv[1]), sys.argv[2]
     try:
-        exporter = _connect(home, uri)
+        exporter = MlflowExporter(
+            open_for_reading(home.ledger),
+            open_store(home, uri),
+            artifact_location=artifact_location(home, uri),
+        )
     except Exception as error:  # noqa: BLE001 - it is for the daemon to decide
         os.write(answers, _failure(error).to_line())
         return 1
@@ -394,31 +395,6 @@ def main() -> int:
             return 1
         os.write(answers, outcome.to_line())
     return 0
-
-
-def _connect(home: Home, uri: str) -> MlflowExporter:
-    import mlflow  # noqa: PLC0415
-    from packaging.version import Version  # noqa: PLC0415 - a dependency of MLflow's
-
-    if Version(mlflow.__version__).release < VERSION_MIN:
-        wanted = ".".join(map(str, VERSION_MIN))
-        raise AgentsObsError(f"MLflow {mlflow.__version__} is too old; install {wanted} or newer")
-    client = mlflow.MlflowClient(tracking_uri=uri)
-    client.search_experiments(max_results=1)
-    return MlflowExporter(
-        open_for_reading(home.ledger),
-        client,
-        artifact_location=_artifact_location(home, uri),
-    )
-
-
-def _artifact_location(home: Home, uri: str) -> str | None:
-    """Beside a store in a SQLite file, which by itself would scatter artifacts over working folders."""
-    if uri == f"sqlite:///{home.mlflow_database}":
-        return home.mlflow_artifacts.as_uri()
-    if uri.startswith("sqlite:///"):
-        return (Path(uri.removeprefix("sqlite:///")).absolute().parent / home.mlflow_artifacts.name).as_uri()
-    return None
 
 
 def _failure(error: Exception) -> ExportOutcome:
