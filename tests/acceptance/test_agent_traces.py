@@ -178,4 +178,4 @@ def check_mlflow(workplace, truths) -> None:
         assert run.data.metrics["llm_calls"] == len(truth.calls())
         assert float(run.data.params["total_time_ms"]) == sum(map(sum, truth.durations_ms().values()))
         names = {artifact.path for artifact in client.list_artifacts(run.info.run_id, "agents_obs")}
-        assert names == {"agents_obs/cost.json", "agents_obs/profile.json"}
+        assert names == {"agents_obs/cost.json", "agents_obs/profile.json", "agents_obs/timeline.html"}

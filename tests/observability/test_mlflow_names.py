@@ -201,6 +201,9 @@ class SomeProfile:
     def to_json(self) -> dict[str, object]:
         return self.bottleneck_info()
 
+    def advice(self) -> str | None:
+        return "speed up node 0" if self.entries else None
+
 
 def test_the_profile_of_a_run_is_in_params_and_a_tag() -> None:
     profile = SomeProfile(2)
@@ -210,6 +213,8 @@ def test_the_profile_of_a_run_is_in_params_and_a_tag() -> None:
         "total_time_ms": "12.5",
     }
     assert json.loads(names.profile_tags(profile)["agents_obs.bottleneck_info"]) == profile.bottleneck_info()
+    assert names.profile_tags(profile)["agents_obs.advice"] == "speed up node 0"
+    assert "agents_obs.advice" not in names.profile_tags(SomeProfile(0))
     assert names.profile_metrics(12.5) == {"total_duration_ms": 12.5}
 
 

@@ -75,6 +75,12 @@ EXPORT_EVENTS_MAX = 5_000
 EXPORT_FINALS_MAX = 50
 """Runs finished in one export. The rest waits for the next."""
 
+EXPORT_PAGE_SPANS_MAX = 50_000
+"""A longer run gets no picture in MLflow: making it would hold up the export."""
+
+EXPORT_PAGE_ROWS_MAX = 5_000
+"""Executions in the picture of a run in MLflow, the longest: half a megabyte."""
+
 EXPORT_LINE_BYTES_MAX = 16 * 1024 * 1024
 """A longer answer of an export worker counts as its death."""
 

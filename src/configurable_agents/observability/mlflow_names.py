@@ -38,6 +38,8 @@ TAG_RUN_ID = "agents_obs.run_id"
 TAG_WORKFLOW = "agents_obs.workflow"
 TAG_COVERAGE = "agents_obs.coverage"
 TAG_BOTTLENECK_INFO = "agents_obs.bottleneck_info"
+TAG_ADVICE = "agents_obs.advice"
+"""One sentence on what to speed up first; absent when the critical path is not known."""
 TAG_THINNED = "agents_obs.thinned"
 TAG_LATE_EVENTS = "agents_obs.late_events"
 TAG_COST = "agents_obs.cost"
@@ -48,6 +50,7 @@ TAG_NAME_PREFIX = "agents_obs.name."
 ARTIFACT_FOLDER = "agents_obs"
 ARTIFACT_PROFILE = "agents_obs/profile.json"
 ARTIFACT_COST = "agents_obs/cost.json"
+ARTIFACT_TIMELINE = "agents_obs/timeline.html"
 
 _ESCAPE = "_0x"
 _CUT = "_0xcut_"
@@ -72,6 +75,8 @@ class Profile(Protocol):
     def bottleneck_info(self) -> dict[str, Any]: ...
 
     def to_json(self) -> dict[str, Any]: ...
+
+    def advice(self) -> str | None: ...
 
 
 class ModelMetric(NamedTuple):
@@ -251,13 +256,15 @@ def profile_params(profile: Profile) -> dict[str, str]:
 
 
 def profile_tags(profile: Profile) -> dict[str, str]:
-    """The tag with the bottlenecks as JSON; the list is shortened until it fits."""
+    """The bottlenecks as JSON, the list shortened until it fits, and the advice."""
     info = profile.bottleneck_info()
     text = json.dumps(info)
     while len(text) > TAG_CHARS_MAX and info["bottlenecks"]:
         info["bottlenecks"] = info["bottlenecks"][:-1]
         text = json.dumps(info)
-    return {TAG_BOTTLENECK_INFO: text} if len(text) <= TAG_CHARS_MAX else {}
+    tags = {TAG_BOTTLENECK_INFO: text} if len(text) <= TAG_CHARS_MAX else {}
+    advice = profile.advice()
+    return tags if advice is None else {**tags, TAG_ADVICE: advice[:TAG_CHARS_MAX]}
 
 
 _EXACT_FIELDS = (

@@ -24,16 +24,16 @@ PAGE_NODES_MAX = 1_000
 _DATA_MARK = "/*DATA*/null"
 
 
-def timeline_page(timeline: Timeline) -> str:
+def timeline_page(timeline: Timeline, *, rows_max: int = PAGE_ROWS_MAX) -> str:
     """The page as HTML. Names in it come from outside: they are data to it, never markup."""
     template = resources.files(__package__).joinpath("timeline_page.html").read_text(encoding="utf-8")
-    data = json.dumps(page_data(timeline), ensure_ascii=True, separators=(",", ":"))
+    data = json.dumps(page_data(timeline, rows_max=rows_max), ensure_ascii=True, separators=(",", ":"))
     return template.replace(_DATA_MARK, data.replace("<", "\\u003c"), 1)
 
 
-def page_data(timeline: Timeline) -> dict[str, Any]:
+def page_data(timeline: Timeline, *, rows_max: int = PAGE_ROWS_MAX) -> dict[str, Any]:
     """Times in ms since the start of the run, money in dollars."""
-    found = waterfall(timeline, rows_max=PAGE_ROWS_MAX)
+    found = waterfall(timeline, rows_max=rows_max)
     schedule = timeline.schedule()
     run = timeline.run
     names: dict[str, int] = {}

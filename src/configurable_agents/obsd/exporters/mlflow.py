@@ -29,6 +29,7 @@ from configurable_agents.obsd.ledger import export_queries, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.ledger.export_queries import NodePoint, Page, RunHead
 from configurable_agents.observability import mlflow_names as names
+from configurable_agents.runtime.timeline_page import timeline_page
 from configurable_agents.telemetry import Status
 
 _log = logging.getLogger(__name__)
@@ -232,6 +233,7 @@ class MlflowExporter:
         self._log(foreign_id, self._live_totals(head), tags)
         self._log_artifact(foreign_id, summary.to_json(), names.ARTIFACT_COST)
         self._log_artifact(foreign_id, profile.to_json(), names.ARTIFACT_PROFILE)
+        self._log_timeline(head, foreign_id)
         if not head.attach_id:
             self._client.set_terminated(
                 foreign_id,
@@ -245,6 +247,17 @@ class MlflowExporter:
             self._client.log_dict(foreign_id, content, name)
         except OSError as error:
             _log.warning("%s of MLflow run %s is not written: %s", name, foreign_id, error)
+
+    def _log_timeline(self, head: RunHead, foreign_id: str) -> None:
+        """The picture of the run, so that it opens from MLflow's own pages."""
+        if not 0 < head.events <= limits.EXPORT_PAGE_SPANS_MAX:
+            return
+        timeline = export_queries.run_timeline(self._connection, head.run_id)
+        page = timeline_page(timeline, rows_max=limits.EXPORT_PAGE_ROWS_MAX)
+        try:
+            self._client.log_text(foreign_id, page, names.ARTIFACT_TIMELINE)
+        except OSError as error:
+            _log.warning("%s of MLflow run %s is not written: %s", names.ARTIFACT_TIMELINE, foreign_id, error)
 
     def _log_params(self, foreign_id: str, params: dict[str, str]) -> bool:
         """Writes params that are not there yet. False when some are there with another value."""

@@ -6,9 +6,10 @@ import json
 import sqlite3
 from typing import Any, NamedTuple
 
-from configurable_agents.obsd.ledger import queries
+from configurable_agents.obsd.ledger import queries, timeline_queries
 from configurable_agents.observability.cost_summary import CostSummary
 from configurable_agents.runtime.profile_report import ProfileReport
+from configurable_agents.runtime.timeline import Timeline
 from configurable_agents.telemetry import Status
 from configurable_agents.wire.report_records import Scope
 
@@ -128,3 +129,8 @@ def run_cost(connection: sqlite3.Connection, run_id: str) -> CostSummary:
 
 def run_profile(connection: sqlite3.Connection, run_id: str) -> ProfileReport:
     return queries.profile_report(connection, Scope(run_id=run_id))
+
+
+def run_timeline(connection: sqlite3.Connection, run_id: str) -> Timeline:
+    """Of a run that is over."""
+    return timeline_queries.timeline(connection, Scope(run_id=run_id), 0)
