@@ -12,6 +12,7 @@ from configurable_agents.errors import WireFormatError
 from configurable_agents.observability.cost_estimator import CostEstimator
 from configurable_agents.observability.cost_groups import of_summary
 from configurable_agents.observability.receipts import PriceEntry, Receipt
+from configurable_agents.observability.repricing import ModelRepricing, RepricingReport
 from configurable_agents.telemetry import LlmCall, PriceStatus, Usage
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "json.md"
@@ -93,6 +94,15 @@ def test_grouped_costs_are_as_documented(samples, contract):
     whole = of_summary(samples.cost, ("provider", "model"), sort="cost", top=2)
     for grouped in (whole, replace(whole, wasted=whole.totals, rest=None)):
         assert problems(grouped.to_json(), "cost-report --by --json", contract) == []
+
+
+def test_a_repricing_is_as_documented(samples, contract):
+    entries = [
+        ModelRepricing(entry.provider, entry.model, 1, entry.totals, entry.totals)
+        for entry in samples.cost.models
+    ]
+    report = RepricingReport(tuple(entries), 3, 2, applied=True, table_version="genai-prices 0.2.3")
+    assert problems(report.to_json(), "reprice --json", contract) == []
 
 
 def test_receipts_are_as_documented(contract):

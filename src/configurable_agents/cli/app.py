@@ -10,6 +10,7 @@ from configurable_agents.cli import terminal
 from configurable_agents.cli.explain import explain
 from configurable_agents.cli.prices import prices
 from configurable_agents.cli.reports import cost_report, profile_report
+from configurable_agents.cli.reprice import reprice
 from configurable_agents.cli.run import run
 from configurable_agents.cli.runs import runs
 from configurable_agents.cli.status import status
@@ -49,6 +50,7 @@ def main(
 app.command("cost-report")(cost_report)
 app.command("profile-report")(profile_report)
 app.command("explain")(explain)
+app.command("reprice")(reprice)
 app.command("runs")(runs)
 app.command("timeline")(timeline)
 app.command("status")(status)

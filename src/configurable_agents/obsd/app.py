@@ -31,10 +31,11 @@ from configurable_agents.obsd.receivers.grpc import TelemetryReceiver
 from configurable_agents.obsd.receivers.spool import SpoolReceiver
 from configurable_agents.obsd.records import Batch, Committed
 from configurable_agents.obsd.reports import DaemonGauges, Readers, ReportServicer, add_reports
+from configurable_agents.obsd.repricing import Repricer, RepricingServicer, add_repricing
 from configurable_agents.obsd.runs import LiveRuns
 from configurable_agents.obsd.timelines import TimelineServicer, add_timelines
 from configurable_agents.observability.cost_estimator import CostEstimator
-from configurable_agents.wire.v1 import reports_pb2, telemetry_pb2, timeline_pb2
+from configurable_agents.wire.v1 import reports_pb2, repricing_pb2, telemetry_pb2, timeline_pb2
 
 _log = logging.getLogger(__name__)
 
@@ -111,6 +112,8 @@ class Daemon:
             profiled=self._exporter.notice,
         )
         self._reports = ReportServicer(readers, live, self._gauges())
+        repricer = Repricer(ledger, write, readers, pricer, changed=self._repriced)
+        self._repricing = RepricingServicer(repricer)
         self._timelines = TimelineServicer(readers, self._gauges())
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -120,6 +123,7 @@ class Daemon:
             async with anyio.create_task_group() as tasks, _server(self._settings) as server:
                 server.add_generic_rpc_handlers((self._telemetry.handler(),))
                 add_reports(self._reports, server)
+                add_repricing(self._repricing, server)
                 add_timelines(self._timelines, server)
                 checks = await _add_health(server)
                 await _listen(server, self._home)
@@ -145,6 +149,10 @@ class Daemon:
         """In the writer's thread."""
         self._pricer.refresh()
         return self._ledger.commit(batches)
+
+    def _repriced(self, run_id: str) -> None:
+        self._live.want_profile(run_id)
+        self._keeper.notice()
 
     async def _producer_gone(self, producer_id: bytes) -> None:
         await self._keeper.producer_gone(producer_id)
@@ -264,6 +272,7 @@ def _service_names() -> tuple[str, ...]:
     return (
         telemetry_pb2.DESCRIPTOR.services_by_name["TelemetryService"].full_name,
         reports_pb2.DESCRIPTOR.services_by_name["ReportService"].full_name,
+        repricing_pb2.DESCRIPTOR.services_by_name["RepricingService"].full_name,
         timeline_pb2.DESCRIPTOR.services_by_name["TimelineService"].full_name,
     )
 

@@ -38,6 +38,10 @@ class CallPricer:
             return Price(PriceStatus.UNPRICED, card=price.card, reason="its price is no amount anyone pays")
         return price
 
+    @property
+    def table_version(self) -> str:
+        return self._estimator.table_version
+
     def refresh(self) -> None:
         """Takes up what the user has changed about prices since. Its problems are logged once."""
         changed = self._estimator.refresh()

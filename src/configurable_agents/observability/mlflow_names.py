@@ -42,6 +42,8 @@ TAG_ADVICE = "agents_obs.advice"
 """One sentence on what to speed up first; absent when the critical path is not known."""
 TAG_THINNED = "agents_obs.thinned"
 TAG_LATE_EVENTS = "agents_obs.late_events"
+TAG_REPRICED = "agents_obs.repriced"
+"""JSON: when and why prices of the run were changed after the fact, and its cost before and after."""
 TAG_COST = "agents_obs.cost"
 """The exact totals per model as compact JSON, so that reports need no artifact; absent when too long."""
 TAG_NAME_PREFIX = "agents_obs.name."
@@ -176,8 +178,11 @@ def _provider_part(provider: str) -> str:
     return encode_name(provider, chars_max=PROVIDER_CHARS_MAX, slashes=False)
 
 
-def cost_metrics(summary: CostSummary) -> dict[str, float]:
-    """All cost metrics of a run, live or final. A cost that is not known is left out, never 0."""
+def cost_metrics(summary: CostSummary, *, repriced: bool = False) -> dict[str, float]:
+    """All cost metrics of a run, live or final. A cost that is not known is left out, never 0.
+
+    A `repriced` run may have told of unpriced calls that it has no more, so it says so for every model.
+    """
     totals = summary.totals
     metrics: dict[str, float] = {
         TOTAL_TOKENS: totals.total_tokens,
@@ -190,6 +195,8 @@ def cost_metrics(summary: CostSummary) -> dict[str, float]:
         metrics[provider_key(provider, "tokens")] = part.total_tokens
         metrics[provider_key(provider, "calls")] = part.calls
     for entry in summary.models:
+        if repriced:
+            metrics[model_metric(entry.provider, entry.model, "unpriced_calls")] = 0
         metrics |= _model_metrics(entry)
     return metrics
 

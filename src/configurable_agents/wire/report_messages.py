@@ -27,28 +27,28 @@ from configurable_agents.wire.v1 import telemetry_pb2
 def cost_summary_to_message(summary: CostSummary) -> pb.CostSummary:
     return pb.CostSummary(
         models=[
-            pb.ModelCost(provider=entry.provider, model=entry.model, totals=_totals_to_message(entry.totals))
+            pb.ModelCost(provider=entry.provider, model=entry.model, totals=totals_to_message(entry.totals))
             for entry in summary.models
         ],
         experiment=summary.experiment,
         run_id=summary.run_id,
         since_unix_ns=summary.since_unix_ns,
         run_count=summary.run_count,
-        wasted=None if summary.wasted is None else _totals_to_message(summary.wasted),
+        wasted=None if summary.wasted is None else totals_to_message(summary.wasted),
     )
 
 
 def cost_summary_from_message(message: pb.CostSummary) -> CostSummary:
     return CostSummary(
         models=tuple(
-            ModelCost(entry.provider, entry.model, _totals_from_message(entry.totals))
+            ModelCost(entry.provider, entry.model, totals_from_message(entry.totals))
             for entry in message.models
         ),
         experiment=message.experiment,
         run_id=message.run_id,
         since_unix_ns=message.since_unix_ns,
         run_count=message.run_count,
-        wasted=_totals_from_message(message.wasted) if message.HasField("wasted") else None,
+        wasted=totals_from_message(message.wasted) if message.HasField("wasted") else None,
     )
 
 
@@ -58,8 +58,8 @@ def grouped_costs_to_message(grouped: GroupedCosts) -> pb.GroupedCosts:
         groups=[_group_to_message(group) for group in grouped.groups],
         rest=None if grouped.rest is None else _group_to_message(grouped.rest),
         group_count=grouped.group_count,
-        totals=_totals_to_message(grouped.totals),
-        wasted=None if grouped.wasted is None else _totals_to_message(grouped.wasted),
+        totals=totals_to_message(grouped.totals),
+        wasted=None if grouped.wasted is None else totals_to_message(grouped.wasted),
         experiment=grouped.experiment,
         run_id=grouped.run_id,
         since_unix_ns=grouped.since_unix_ns,
@@ -71,8 +71,8 @@ def grouped_costs_from_message(message: pb.GroupedCosts) -> GroupedCosts:
     return GroupedCosts(
         by=tuple(message.by),
         groups=tuple(_group_from_message(group) for group in message.groups),
-        totals=_totals_from_message(message.totals),
-        wasted=_totals_from_message(message.wasted) if message.HasField("wasted") else None,
+        totals=totals_from_message(message.totals),
+        wasted=totals_from_message(message.wasted) if message.HasField("wasted") else None,
         rest=_group_from_message(message.rest) if message.HasField("rest") else None,
         group_count=message.group_count,
         experiment=message.experiment,
@@ -85,28 +85,28 @@ def grouped_costs_from_message(message: pb.GroupedCosts) -> GroupedCosts:
 def _group_to_message(group: CostGroup) -> pb.CostGroup:
     return pb.CostGroup(
         values=group.values,
-        totals=_totals_to_message(group.totals),
-        wasted=_totals_to_message(group.wasted),
+        totals=totals_to_message(group.totals),
+        wasted=totals_to_message(group.wasted),
     )
 
 
 def _group_from_message(message: pb.CostGroup) -> CostGroup:
     return CostGroup(
-        tuple(message.values), _totals_from_message(message.totals), _totals_from_message(message.wasted)
+        tuple(message.values), totals_from_message(message.totals), totals_from_message(message.wasted)
     )
 
 
 _TOTAL_FIELDS = tuple(name for name in CallTotals.__dataclass_fields__ if name != "usage")
 
 
-def _totals_to_message(totals: CallTotals) -> pb.CallTotals:
+def totals_to_message(totals: CallTotals) -> pb.CallTotals:
     message = pb.CallTotals(usage=telemetry_pb2.Usage(**totals.usage._asdict()))
     for name in _TOTAL_FIELDS:
         setattr(message, name, getattr(totals, name))
     return message
 
 
-def _totals_from_message(message: pb.CallTotals) -> CallTotals:
+def totals_from_message(message: pb.CallTotals) -> CallTotals:
     return CallTotals(
         usage=usage_from_message(message.usage), **{name: getattr(message, name) for name in _TOTAL_FIELDS}
     )

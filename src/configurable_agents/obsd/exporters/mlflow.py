@@ -152,7 +152,9 @@ class MlflowExporter:
     def _live_totals(self, head: RunHead) -> list[_Point]:
         """The totals as of this snapshot; step = events of the run so far, so a repetition is the same."""
         summary = export_queries.run_cost(self._connection, head.run_id)
-        figures = names.cost_metrics(summary) | names.profile_metrics(head.duration_ns / 1e6)
+        figures = names.cost_metrics(summary, repriced=bool(head.repriced)) | names.profile_metrics(
+            head.duration_ns / 1e6
+        )
         at_ms = _milliseconds(head.last_event_unix_ns)
         return [_Point(0, _metric(name, value, at_ms, head.events)) for name, value in figures.items()]
 
@@ -226,7 +228,10 @@ class MlflowExporter:
         tags = names.cost_tags(summary) | names.profile_tags(profile)
         tags[names.TAG_RUN_ID] = head.run_id
         params = names.cost_params(summary) | names.profile_params(profile)
-        if head.final_events >= 0 or not self._log_params(foreign_id, params):
+        if head.repriced:
+            tags[names.TAG_REPRICED] = head.repriced
+        told_again = head.final_events >= 0 and head.repriced_events != head.events
+        if told_again or not (head.final_events >= 0 or self._log_params(foreign_id, params)):
             tags[names.TAG_LATE_EVENTS] = (
                 f"the run had {head.events} events in the end; params show it before that"
             )

@@ -30,7 +30,8 @@ UNION ALL SELECT seq, run FROM run_events WHERE seq > :after AND seq <= :upto
 _RUN = """
 SELECT r.id, r.run_id, e.name, w.name, r.status, r.started_unix_ns, r.finished_unix_ns,
     COALESCE(r.duration_ns, MAX(0, r.last_event_unix_ns - r.started_unix_ns)), r.last_event_unix_ns, r.tags,
-    r.attach_mlflow_run_id, r.events, COALESCE(x.foreign_id, ''), COALESCE(x.final_events, -1)
+    r.attach_mlflow_run_id, r.events, COALESCE(x.foreign_id, ''), COALESCE(x.final_events, -1),
+    r.repriced, r.repriced_events
 FROM runs r JOIN names e ON e.id = r.experiment JOIN names w ON w.id = r.workflow
 LEFT JOIN exported_runs x ON x.run = r.id AND x.exporter = ?
 WHERE r.id = ?
@@ -100,6 +101,10 @@ class RunHead(NamedTuple):
     """The other side's id, once known."""
     final_events: int
     """`events` when it was exported as final; -1: not yet."""
+    repriced: str = ""
+    """JSON: when and why its prices were last changed; empty: never."""
+    repriced_events: int = -1
+    """`events` after that."""
 
 
 def read_page(connection: sqlite3.Connection, cursor: int, *, limit: int) -> Page:

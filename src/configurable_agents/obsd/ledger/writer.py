@@ -7,13 +7,14 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from configurable_agents.errors import LedgerError, LedgerFullError, RecordRefusedError
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger import profile_store
+from configurable_agents.obsd.ledger import profile_store, repricing
 from configurable_agents.obsd.ledger.calls import (
     CallKey,
     CountedCall,
@@ -23,6 +24,7 @@ from configurable_agents.obsd.ledger.calls import (
     totals_of,
 )
 from configurable_agents.obsd.ledger.database import open_for_writing
+from configurable_agents.obsd.ledger.repricing import Repriced
 from configurable_agents.obsd.profiles import FinalProfile
 from configurable_agents.obsd.records import (
     Acknowledgement,
@@ -205,6 +207,27 @@ class SqliteLedger:
                     self._connection.execute("DELETE FROM open_nodes WHERE run = ?", changed)
                     ended.append(run_id)
         return ended
+
+    def reprice(self, run: int, after_seq: int, at_unix_ns: int | None, reason: str) -> list[Repriced]:
+        """Gives the next calls of a run after one the prices of now; the old ones go into their history."""
+        with _Transaction(self):
+            repriced = repricing.repriced_slice(
+                self._connection, self._pricer, run, after_seq, at_unix_ns=at_unix_ns
+            )
+            repricing.write_slice(
+                self._connection,
+                repriced,
+                reason,
+                card_id=self.card_id,
+                add_call_totals=partial(self.add_call_totals, emptied=()),
+            )
+        return repriced
+
+    def note_repricing(self, run: int, about: dict[str, object]) -> None:
+        """Has a run told of again, with what its repricing was about."""
+        with _Transaction(self):
+            repricing.note_run(self._connection, run, self.next_seq(), about)
+            self._connection.execute(_ADD_TO_COUNTER, ("events_committed", 1))
 
     def next_sequence(self, producer_id: bytes) -> int:
         """Everything of the producer below it is committed or refused; 0 for one never seen."""
