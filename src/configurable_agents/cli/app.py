@@ -8,6 +8,7 @@ import typer
 
 from configurable_agents.cli import terminal
 from configurable_agents.cli.explain import explain
+from configurable_agents.cli.live import watch
 from configurable_agents.cli.prices import prices
 from configurable_agents.cli.reports import cost_report, profile_report
 from configurable_agents.cli.reprice import reprice
@@ -53,6 +54,7 @@ app.command("explain")(explain)
 app.command("reprice")(reprice)
 app.command("runs")(runs)
 app.command("timeline")(timeline)
+app.command("watch")(watch)
 app.command("status")(status)
 app.command("run")(run)
 app.command("validate")(validate)
