@@ -102,7 +102,15 @@ class LedgerTooNewError(LedgerError):
     """The ledger was written by a newer version. It is left untouched."""
 
 
-class LedgerFullError(LedgerError):
+class LedgerNotNowError(LedgerError):
+    """Nothing was written, for a reason that passes. Nothing acknowledged is lost; try again later."""
+
+
+class LedgerBusyError(LedgerNotNowError):
+    """Another program holds a lock on the ledger's file."""
+
+
+class LedgerFullError(LedgerNotNowError):
     """The disk has no room for another commit. Nothing acknowledged is lost."""
 
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configurable_agents.errors import (
+    LedgerBusyError,
     LedgerDamagedError,
     LedgerError,
     LedgerFullError,
@@ -354,6 +355,17 @@ def test_what_was_interned_in_a_failed_commit_is_forgotten(book: Any, events: An
         "SELECT COUNT(*) FROM llm_calls c LEFT JOIN rate_cards k ON k.id = c.rate_card WHERE k.id IS NULL"
     ) == [(0,)]
     assert book.rows("SELECT run_id FROM runs") == [("kept",)]
+
+
+def test_a_lock_of_another_program_refuses_for_now_and_loses_nothing(book: Any, events: Any) -> None:
+    book.commit([events.started()])
+    book.ledger.connection.execute("PRAGMA busy_timeout = 1")
+    with closing(sqlite3.connect(book.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerBusyError, match="another program holds the ledger"):
+            book.commit([events.node()], first=1)
+        other.execute("ROLLBACK")
+    assert book.commit([events.node()], first=1).duplicates == 0
 
 
 def test_a_full_disk_refuses_keeps_what_is_there_and_goes_on_when_there_is_room(

@@ -31,6 +31,9 @@ STOP_TIMEOUT_S = 10.0
 ABANDON_TIMEOUT_S = 5.0
 """A daemon that was not ready in time gets this long to leave before it is killed."""
 
+DYING_TIMEOUT_S = 1.0
+"""A process that was killed closes its files one after the other; its lock may be the last to go."""
+
 LOCK_POLL_INTERVAL_S = 0.02
 READY_LINE_BYTES_MAX = 65_536
 LOCK_FILE_BYTES_MAX = 4_096
@@ -278,6 +281,8 @@ def signal_holder(home: Home, descriptor: int, pid: int) -> None:
     pinned = os.pidfd_open(pid)
     try:
         if not has_open(pid, descriptor):
+            if wait_until_free(descriptor, DYING_TIMEOUT_S):
+                raise ProcessLookupError(pid)
             raise DaemonStopError(f"pid {pid} in {home.lock} is not the process that holds it")
         signal.pidfd_send_signal(pinned, signal.SIGTERM)
     finally:

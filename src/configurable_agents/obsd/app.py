@@ -17,7 +17,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from configurable_agents.client.home import Home, ensure_private_folder
-from configurable_agents.errors import DaemonStartError, LedgerError, LedgerFullError
+from configurable_agents.errors import DaemonStartError, LedgerError, LedgerNotNowError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.config import Settings, load_settings
 from configurable_agents.obsd.exporters.supervisor import ExportSupervisor
@@ -187,7 +187,7 @@ class WriterThread:
         try:
             with anyio.CancelScope(shield=True):
                 outcome = await anyio.to_thread.run_sync(method, *arguments, limiter=self._limiter)
-        except LedgerFullError:
+        except LedgerNotNowError:
             raise
         except LedgerError as error:
             self._failed(error)

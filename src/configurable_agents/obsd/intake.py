@@ -46,7 +46,7 @@ class Intake:
     async def put(self, batch: Batch, *, size_bytes: int) -> asyncio.Future[Acknowledgement]:
         """Hands in a batch; waits while `PENDING_BYTES_MAX` are pending. The future is its outcome.
 
-        The future raises `LedgerFullError` when there was no room on disk; nothing of the batch was
+        The future raises `LedgerNotNowError` when there was no room or no lock; nothing of the batch was
         kept then. Batches of one caller are committed in the order they were put.
         """
         async with self._room:

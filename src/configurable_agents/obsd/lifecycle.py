@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 import anyio
 
-from configurable_agents.errors import LedgerFullError
+from configurable_agents.errors import LedgerNotNowError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.producers import Producers
@@ -88,14 +88,14 @@ class RunKeeper:
                 if time.monotonic() >= next_sweep:
                     next_sweep = time.monotonic() + SWEEP_EVERY_S
                     await self._sweep()
-            except LedgerFullError as error:
+            except LedgerNotNowError as error:
                 _log.warning("profiles wait: %s", error)
 
     async def finish(self) -> None:
         """Before the daemon stops: what has just ended is profiled, if there is room."""
         try:
             await self.profile_ended()
-        except LedgerFullError as error:
+        except LedgerNotNowError as error:
             _log.warning("profiles wait for the next start: %s", error)
 
     async def profile_ended(self) -> None:

@@ -61,8 +61,8 @@ class UnfinishedRun(NamedTuple):
 class Ledger(Protocol):
     """The writing side. One thread owns it; every method is one transaction, durable when it returns.
 
-    Errors: `LedgerFullError` when there is no room (nothing changed, try again later), `LedgerError`
-    for anything else (the ledger must not be written to again).
+    Errors: `LedgerNotNowError` when there is no room or no lock (nothing changed, try again later),
+    `LedgerError` for anything else (the ledger must not be written to again).
     """
 
     def commit(self, batches: Sequence[Batch]) -> Committed:

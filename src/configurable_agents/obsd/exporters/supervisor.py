@@ -17,7 +17,7 @@ import anyio.abc
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from configurable_agents.client.home import Home
-from configurable_agents.errors import LedgerFullError
+from configurable_agents.errors import LedgerNotNowError
 from configurable_agents.obsd.config import Settings
 from configurable_agents.obsd.exporters.protocol import ExportOutcome, ExportRequest
 from configurable_agents.obsd.lifecycle import Write
@@ -111,7 +111,7 @@ class ExportSupervisor:
             try:
                 async with _worker(self._home, self._tracking_uri) as worker:
                     await self._drive(worker)
-            except (WorkerError, LedgerFullError, OSError) as error:
+            except (WorkerError, LedgerNotNowError, OSError) as error:
                 self._note(error)
                 backoff_s = BACKOFF_FIRST_S if self._cursor > before else min(2 * backoff_s, BACKOFF_MAX_S)
                 hopeless = isinstance(error, WorkerError) and error.hopeless

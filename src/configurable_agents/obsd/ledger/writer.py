@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from configurable_agents.errors import LedgerError, LedgerFullError, RecordRefusedError
+from configurable_agents.errors import LedgerBusyError, LedgerError, LedgerFullError, RecordRefusedError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger import profile_store, repricing
 from configurable_agents.obsd.ledger.calls import (
@@ -405,6 +405,8 @@ class SqliteLedger:
         name = getattr(error, "sqlite_errorname", "")
         if name == "SQLITE_FULL":
             return LedgerFullError("the disk is full; events wait in the spools until there is room")
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return LedgerBusyError("another program holds the ledger; events wait in the spools meanwhile")
         return LedgerError(f"the ledger cannot be written: {error} ({name})")
 
 

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from configurable_agents.errors import AgentsObsError, LedgerFullError, WireFormatError
+from configurable_agents.errors import AgentsObsError, LedgerNotNowError, WireFormatError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.intake import Intake
 from configurable_agents.obsd.producers import Producers
@@ -149,6 +149,6 @@ def _ack(acknowledgement: Acknowledgement) -> pb.Ack:
 def _status(error: AgentsObsError) -> tuple[grpc.StatusCode, str]:
     if isinstance(error, WireFormatError):
         return grpc.StatusCode.INVALID_ARGUMENT, str(error)
-    if isinstance(error, LedgerFullError):
+    if isinstance(error, LedgerNotNowError):
         return grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
     return grpc.StatusCode.UNAVAILABLE, str(error)
