@@ -9,6 +9,7 @@ import pytest
 
 from configurable_agents.cli.contracts import run_json, status_json
 from configurable_agents.errors import WireFormatError
+from configurable_agents.observability.cache_economics import CacheReport, CacheUse
 from configurable_agents.observability.cost_estimator import CostEstimator
 from configurable_agents.observability.cost_groups import of_summary
 from configurable_agents.observability.receipts import PriceEntry, Receipt
@@ -29,6 +30,7 @@ def contract() -> dict[str, dict[str, str]]:
     }
     for title in ("Provider", "Group", "Rest"):
         sections[title] = sections["Model"] | sections[title]
+    sections["Cache entry"] = sections["Cache use"] | sections["Cache entry"]
     return sections
 
 
@@ -94,6 +96,11 @@ def test_grouped_costs_are_as_documented(samples, contract):
     whole = of_summary(samples.cost, ("provider", "model"), sort="cost", top=2)
     for grouped in (whole, replace(whole, wasted=whole.totals, rest=None)):
         assert problems(grouped.to_json(), "cost-report --by --json", contract) == []
+
+
+def test_the_cache_report_is_as_documented(contract):
+    use = CacheUse("draft", "anthropic", "claude-sonnet-4-5", 2, 100, 50, 10, 5, 10, 3, 0)
+    assert problems(CacheReport((use,), run_count=1).to_json(), "cache-report --json", contract) == []
 
 
 def test_a_repricing_is_as_documented(samples, contract):

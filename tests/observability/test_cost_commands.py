@@ -143,6 +143,13 @@ class TestExplain:
         assert "genai-prices" in text
 
 
+class TestCacheReport:
+    def test_adds_up_what_caches_saved(self, home):
+        found = asked("cache-report", home=home)
+        assert (found["total"]["call_count"], found["total"]["saved_nanos"]) == (3, 0)
+        assert "Prompt caches" in run("cache-report", home=home).stdout
+
+
 class TestPrices:
     def test_a_price_saved_while_the_daemon_runs_counts_from_the_next_call_on(self, home, eventually):
         text = '[[price]]\nprovider = "openai"\nmodel = "gpt-4o"\ninput = 1000\n'

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from configurable_agents.cli import terminal
+from configurable_agents.cli.caches import cache_report
 from configurable_agents.cli.explain import explain
 from configurable_agents.cli.live import watch
 from configurable_agents.cli.prices import prices
@@ -50,6 +51,7 @@ def main(
 
 app.command("cost-report")(cost_report)
 app.command("profile-report")(profile_report)
+app.command("cache-report")(cache_report)
 app.command("explain")(explain)
 app.command("reprice")(reprice)
 app.command("runs")(runs)

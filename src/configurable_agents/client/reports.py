@@ -14,6 +14,7 @@ from configurable_agents.errors import (
     InvalidValueError,
     NotFoundError,
 )
+from configurable_agents.observability.cache_economics import CacheReport
 from configurable_agents.observability.cost_groups import GroupedCosts
 from configurable_agents.observability.cost_summary import CostSummary
 from configurable_agents.observability.receipts import Receipt
@@ -88,6 +89,12 @@ class ReportClient:
 
         request = reports_pb2.GroupRequest(scope=scope_message(scope), by=by, sort=sort, top=top)
         return report_messages.grouped_costs_from_message(self._ask("GetGroupedCosts", request))
+
+    def cache_report(self, scope: Scope) -> CacheReport:
+        """What prompt caches saved, and what was spent on them in vain, per node and model."""
+        from configurable_agents.wire import report_messages  # noqa: PLC0415
+
+        return report_messages.cache_report_from_message(self._ask("GetCacheReport", scope_message(scope)))
 
     def receipts(self, scope: Scope, *, call_id: str = "", limit: int = 0) -> list[Receipt]:
         """How the cost of a call came about; without `call_id` of the costliest calls, at most `limit`."""

@@ -20,7 +20,7 @@ import grpc.aio
 from configurable_agents.client.home import Home
 from configurable_agents.errors import AgentsObsError, InvalidValueError, LedgerError, NotFoundError
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger import call_queries, cost_groups, queries
+from configurable_agents.obsd.ledger import cache_queries, call_queries, cost_groups, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.runs import LiveRuns
 from configurable_agents.runtime.profile_report import NodeProfile
@@ -124,6 +124,15 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
             )
 
         return await self._answer(context, ask)
+
+    async def GetCacheReport(self, request: pb.Scope, context: Context) -> Any:
+        scope = scope_of(request)
+        return await self._answer(
+            context,
+            lambda connection: report_messages.cache_report_to_message(
+                cache_queries.cache_report(connection, scope)
+            ),
+        )
 
     async def ExplainCalls(self, request: pb.ExplainRequest, context: Context) -> Any:
         scope = scope_of(request.scope)

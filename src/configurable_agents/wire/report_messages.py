@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from configurable_agents.observability.cache_economics import CacheReport, CacheUse
 from configurable_agents.observability.cost_groups import CostGroup, GroupedCosts
 from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost
 from configurable_agents.observability.price_table import RateCard
@@ -140,6 +141,31 @@ def profile_report_from_message(message: pb.ProfileReport) -> ProfileReport:
         times=times_from_message(message.times) if message.HasField("times") else None,
         models=tuple(model_from_message(model) for model in message.models),
     )
+
+
+def cache_report_to_message(report: CacheReport) -> pb.CacheReport:
+    return pb.CacheReport(
+        entries=[pb.CacheUse(**asdict(entry)) for entry in report.entries],
+        experiment=report.experiment,
+        run_id=report.run_id,
+        since_unix_ns=report.since_unix_ns,
+        run_count=report.run_count,
+    )
+
+
+def cache_report_from_message(message: pb.CacheReport) -> CacheReport:
+    return CacheReport(
+        entries=tuple(
+            CacheUse(**{name: getattr(entry, name) for name in _CACHE_FIELDS}) for entry in message.entries
+        ),
+        experiment=message.experiment,
+        run_id=message.run_id,
+        since_unix_ns=message.since_unix_ns,
+        run_count=message.run_count,
+    )
+
+
+_CACHE_FIELDS = tuple(CacheUse.__dataclass_fields__)
 
 
 def receipt_to_message(receipt: Receipt) -> pb.Receipt:

@@ -298,6 +298,46 @@ class RunList(_message.Message):
     matching: int
     def __init__(self, runs: _Optional[_Iterable[_Union[RunRecord, _Mapping]]] = ..., matching: _Optional[int] = ...) -> None: ...
 
+class CacheUse(_message.Message):
+    __slots__ = ("node_id", "provider", "model", "calls", "input_tokens", "read_tokens", "written_tokens", "saved_nanos", "unread_tokens", "unread_nanos", "rateless_tokens")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    READ_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SAVED_NANOS_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    RATELESS_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    provider: str
+    model: str
+    calls: int
+    input_tokens: int
+    read_tokens: int
+    written_tokens: int
+    saved_nanos: int
+    unread_tokens: int
+    unread_nanos: int
+    rateless_tokens: int
+    def __init__(self, node_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., calls: _Optional[int] = ..., input_tokens: _Optional[int] = ..., read_tokens: _Optional[int] = ..., written_tokens: _Optional[int] = ..., saved_nanos: _Optional[int] = ..., unread_tokens: _Optional[int] = ..., unread_nanos: _Optional[int] = ..., rateless_tokens: _Optional[int] = ...) -> None: ...
+
+class CacheReport(_message.Message):
+    __slots__ = ("entries", "experiment", "run_id", "since_unix_ns", "run_count")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    RUN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[CacheUse]
+    experiment: str
+    run_id: str
+    since_unix_ns: int
+    run_count: int
+    def __init__(self, entries: _Optional[_Iterable[_Union[CacheUse, _Mapping]]] = ..., experiment: _Optional[str] = ..., run_id: _Optional[str] = ..., since_unix_ns: _Optional[int] = ..., run_count: _Optional[int] = ...) -> None: ...
+
 class ExplainRequest(_message.Message):
     __slots__ = ("scope", "call_id", "limit")
     SCOPE_FIELD_NUMBER: _ClassVar[int]

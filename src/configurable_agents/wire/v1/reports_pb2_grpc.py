@@ -59,6 +59,11 @@ class ReportServiceStub:
                 request_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.GroupRequest.SerializeToString,
                 response_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.GroupedCosts.FromString,
                 _registered_method=True)
+        self.GetCacheReport = channel.unary_unary(
+                '/configurable_agents.wire.v1.ReportService/GetCacheReport',
+                request_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.Scope.SerializeToString,
+                response_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.CacheReport.FromString,
+                _registered_method=True)
         self.ExplainCalls = channel.unary_unary(
                 '/configurable_agents.wire.v1.ReportService/ExplainCalls',
                 request_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.ExplainRequest.SerializeToString,
@@ -101,6 +106,12 @@ class ReportServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCacheReport(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainCalls(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -134,6 +145,11 @@ def add_ReportServiceServicer_to_server(servicer, server):
                     servicer.GetGroupedCosts,
                     request_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.GroupRequest.FromString,
                     response_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.GroupedCosts.SerializeToString,
+            ),
+            'GetCacheReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCacheReport,
+                    request_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.Scope.FromString,
+                    response_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.CacheReport.SerializeToString,
             ),
             'ExplainCalls': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainCalls,
@@ -276,6 +292,33 @@ class ReportService:
             '/configurable_agents.wire.v1.ReportService/GetGroupedCosts',
             configurable__agents_dot_wire_dot_v1_dot_reports__pb2.GroupRequest.SerializeToString,
             configurable__agents_dot_wire_dot_v1_dot_reports__pb2.GroupedCosts.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCacheReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/configurable_agents.wire.v1.ReportService/GetCacheReport',
+            configurable__agents_dot_wire_dot_v1_dot_reports__pb2.Scope.SerializeToString,
+            configurable__agents_dot_wire_dot_v1_dot_reports__pb2.CacheReport.FromString,
             options,
             channel_credentials,
             insecure,

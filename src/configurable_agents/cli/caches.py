@@ -1,0 +1,91 @@
+"""`cache-report`: what prompt caches saved, and what was spent on them in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from configurable_agents.cli import figures, sources, terminal
+from configurable_agents.cli.escape import printable
+from configurable_agents.cli.options import (
+    ExperimentOption,
+    HomeOption,
+    JsonOption,
+    RunOption,
+    SinceOption,
+    home_of,
+    scope_of,
+)
+from configurable_agents.observability.cache_economics import CacheReport, CacheUse
+from configurable_agents.observability.cost_summary import percent_below
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def cache_report(
+    *,
+    experiment: ExperimentOption = None,
+    run: RunOption = None,
+    since: SinceOption = None,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Prompt caches by node and model: hits, dollars saved, dollars spent on writes never read.
+
+    A write counts as never read when no later call of its run to the same model read from a cache within
+    five minutes, or an hour where that was paid for.
+    """
+    scope = scope_of(experiment, run, since)
+    with sources.daemon(home_of(home)) as client:
+        report = client.cache_report(scope)
+    if as_json:
+        terminal.show_json(report.to_json())
+    else:
+        terminal.show(lambda width: page(report, width))
+
+
+def page(report: CacheReport, width: int) -> Iterator[RenderableType]:
+    from rich.text import Text  # noqa: PLC0415 - Rich is loaded for tables only
+
+    from configurable_agents.cli.render.headings import heading, runs_counted, scope_details  # noqa: PLC0415
+    from configurable_agents.cli.render.tables import Cell, Column, Row, table  # noqa: PLC0415
+
+    details = scope_details(
+        experiment=report.experiment, run_id=report.run_id, since_unix_ns=report.since_unix_ns
+    )
+    yield from heading("Prompt caches", *details, runs_counted(report.run_count))
+    if not report.entries:
+        yield Text("No LLM call with known usage was recorded.")
+        return
+    columns = (
+        Column("Node", 0, folds=True, justify="left"),
+        Column("Model", 0, folds=True, justify="left"),
+        Column("Calls", 5),
+        Column("Read", 3),
+        Column("Written", 4),
+        Column("Hits", 1),
+        Column("Saved", 0),
+        Column("Never read", 0),
+    )
+    amounts = [amount for entry in report.entries for amount in (entry.saved_nanos, entry.unread_nanos)]
+    decimals = figures.dollar_decimals(amounts)
+
+    def row(names: tuple[str, str], use: CacheUse, *, total: bool = False) -> Row:
+        sign = "-" if use.saved_nanos < 0 else ""
+        texts = (
+            *(printable(name) or figures.UNKNOWN for name in names),
+            figures.count(use.calls),
+            figures.count(use.read_tokens),
+            figures.count(use.written_tokens),
+            percent_below(use.hit_percent),
+            f"{sign}{figures.dollars(abs(use.saved_nanos), decimals)}",
+            figures.dollars(use.unread_nanos, decimals),
+        )
+        return Row(tuple(map(Cell, texts)), style="bold" if total else "", total=total)
+
+    rows = [row((entry.node_id, f"{entry.provider}/{entry.model}"), entry) for entry in report.entries]
+    yield table(columns, [*rows, row(("Total", " "), report.total, total=True)], width=width)
+    if report.total.rateless_tokens:
+        yield Text()
+        yield Text(f"{report.total.rateless_tokens:,} cached tokens have no known rate and are in no amount.")
