@@ -14,8 +14,8 @@ TITLE = "Memory"
 EVENTS = {Size.TINY: 5_000, Size.NORMAL: 1_000_000, Size.LONG: 10_000_000}
 LIVE_RUNS = {Size.TINY: 10, Size.NORMAL: 1_000, Size.LONG: 1_000}
 PEERS = (
-    Program("Phoenix server, idle", "otlp_server", ("phoenix",), "phoenix"),
-    Program("MLflow server, idle", "otlp_server", ("mlflow",)),
+    Program("Phoenix server, ten spans", "otlp_server", ("phoenix",), "phoenix"),
+    Program("MLflow server, ten spans, sum of its processes", "otlp_server", ("mlflow",)),
 )
 
 

@@ -157,11 +157,16 @@ def ratio(label: str, ours: Series, theirs: Series) -> Ratio:
 
 
 def at_most(goal: str, series: Series, bound: float, *, remark: str = "") -> Verdict:
-    return Verdict(goal, shown(series), series.median <= bound, remark)
+    """`remark` says why it is not met, and stands only there."""
+    return _verdict(goal, series, remark, met=series.median <= bound)
 
 
 def at_least(goal: str, series: Series, bound: float, *, remark: str = "") -> Verdict:
-    return Verdict(goal, shown(series), series.median >= bound, remark)
+    return _verdict(goal, series, remark, met=series.median >= bound)
+
+
+def _verdict(goal: str, series: Series, remark: str, *, met: bool) -> Verdict:
+    return Verdict(goal, shown(series), met, "" if met else remark)
 
 
 def shown(series: Series) -> str:
