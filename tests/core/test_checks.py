@@ -133,7 +133,6 @@ def test_all_problems_are_said_at_once_in_the_order_of_the_file(tmp_path: Path) 
         ("a: !!python/object/apply:os.system [ls]", "not valid YAML: could not determine a constructor"),
         ("", "a workflow is a mapping"),
         ("- 1", "a workflow is a mapping"),
-        ("name: old\nstate: {type: object}", "1: name: this is an older layout"),
     ],
 )
 def test_what_is_no_workflow_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -278,3 +277,49 @@ def test_tools_and_models_that_are_missing_are_warned_of_but_the_file_is_valid(t
     assert "config.mlflow: has no effect here; write it under config.observability" in warnings
     assert "nodes[0].tools[0]: the tool 'web_search' is none of this runner's" in warnings
     assert "no model is set for one, two" in warnings
+
+
+OLDER = """\
+name: Research team
+description: d
+version: "1.0"
+state:
+  type: object
+  properties:
+    topic: {type: string, description: what to look for}
+    agents: {type: array, items: {type: string}}
+    findings: {type: object}
+nodes:
+  - name: plan
+    llm: {provider: google, model: gemini-2.5-flash}
+    prompt: Plan {topic} with {agents}
+  - name: search
+    llm: {provider: google, model: gemini-2.5-pro}
+    tools: [web_search]
+    cache: {enabled: true, ttl: 60}
+    prompt: Search for {topic}
+edges: [{from: plan, to: search}]
+execution: {parallel_execution: true, timeout: 300}
+observability: {mlflow: {enabled: true, experiment_name: team}}
+"""
+
+
+def test_the_layout_before_schema_versions_loads_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "older.yaml"
+    path.write_text(OLDER, encoding="utf-8")
+    checked = read_workflow(path)
+    assert any(f"{path}:1: name: is an older layout" in warning for warning in checked.warnings)
+    workflow = checked.plan.workflow
+    assert [node.id for node in workflow.nodes] == ["plan", "search"]
+    assert workflow.nodes[0].outputs == ["plan_output"]
+    assert [(edge.from_, edge.to) for edge in workflow.edges] == [("START", "plan"), ("plan", "search")]
+    assert workflow.config.execution.timeout == 300
+    assert workflow.config.observability.mlflow is not None
+    assert workflow.config.observability.mlflow.experiment_name == "team"
+    assert str(workflow.state.fields["agents"].field_type) == "list"
+
+
+def test_a_mistake_in_the_older_layout_is_said_with_its_line(tmp_path: Path) -> None:
+    assert problems_of(tmp_path, OLDER.replace("Search for {topic}", "Search for {topik}"))[0].startswith(
+        "18: nodes[1].prompt: nothing fills {topik}; did you mean 'topic'?"
+    )

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from configurable_agents.core.nearest import did_you_mean
+from configurable_agents.core.older_layout import is_older, modernised
 from configurable_agents.core.source import Place, Problem, Source
 from configurable_agents.core.types import FieldType, UnknownTypeError, parse_type
 
@@ -315,27 +316,15 @@ def load(source: Source) -> Loaded:
         raise source.refusal(
             [Problem((), "a workflow is a mapping with schema_version, flow, state, nodes and edges")]
         )
-    older = _older_layout(source.data)
-    if older:
-        raise source.refusal([older])
     warnings: list[Problem] = []
-    data = _without_ignored(source.data, (), warnings)
+    written = modernised(source.data, warnings) if is_older(source.data) else source.data
+    data = _without_ignored(written, (), warnings)
     try:
         return Loaded(Workflow.model_validate(data), warnings)
     except ValidationError as error:
         raise source.refusal(
             [_problem(dict(detail), data) for detail in error.errors(include_url=False)]
         ) from error
-
-
-def _older_layout(data: Mapping[Any, Any]) -> Problem | None:
-    if "flow" in data or "name" not in data:
-        return None
-    return Problem(
-        ("name",),
-        "this is an older layout; put name, description and version under flow:, state as fields:, and give"
-        " each node an id, a prompt and outputs",
-    )
 
 
 def _without_ignored(value: Any, place: Place, warnings: list[Problem]) -> Any:
