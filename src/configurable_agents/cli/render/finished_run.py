@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from configurable_agents.cli.render.tables import (
     Row,
     table,
 )
-from configurable_agents.observability.cost_summary import CostSummary, format_usd
+from configurable_agents.observability.cost_summary import CostSummary, format_usd, plural
 from configurable_agents.runtime.profile_report import NS_PER_MS, ProfileReport
 from configurable_agents.telemetry import Status, WorkflowRunRecord
 
@@ -48,7 +49,9 @@ def run_heading(record: WorkflowRunRecord, wall_ns: int) -> Iterator[RenderableT
 
 def results(values: Mapping[str, Any]) -> Iterator[RenderableType]:
     for name, value in values.items():
-        text = one_line(value if isinstance(value, str) else repr(value))
+        text = one_line(
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        )
         shown = text if len(text) <= VALUE_LENGTH_MAX else f"{text[:VALUE_LENGTH_MAX]}…"
         yield Text.assemble((f"{printable(name)}: ", HEADING_STYLE), shown, overflow="fold")
 
@@ -61,7 +64,7 @@ def costs(summary: CostSummary) -> Iterator[RenderableType]:
     yield Text(f"Cost: {summary.totals.coverage_sentence()}", style=HEADING_STYLE)
     for provider, totals in summary.by_provider().items():
         known = format_usd(totals.cost_nanos) if totals.covered_calls else figures.UNKNOWN
-        tokens = f"{totals.usage.total_tokens:,} tokens, {totals.calls:,} calls"
+        tokens = f"{plural(totals.usage.total_tokens, 'token')}, {plural(totals.calls, 'call')}"
         yield Text(f"  {printable(provider)}: {known} ({tokens})", overflow="fold")
 
 
