@@ -30,6 +30,7 @@ Written by `scripts/generate_cli_docs.py` from `--help`; a test fails when it is
 | 2 | the command line or a setting cannot be used |
 | 3 | no daemon answers |
 | 5 | a daemon already runs on this state folder |
+| 6 | `diff`: a limit of `--fail-on` was exceeded |
 | 70 | a defect of ours; `AGENTS_OBS_DEBUG=1` prints the traceback |
 | 74 | standard output takes nothing more |
 | 130 | ended by Ctrl-C |

@@ -1,5 +1,6 @@
 """docs/json.md against real output: every key documented, every documented key there, with its type."""
 
+import dataclasses
 import json
 import re
 from dataclasses import replace
@@ -12,9 +13,14 @@ from configurable_agents.errors import WireFormatError
 from configurable_agents.observability.cache_economics import CacheReport, CacheUse
 from configurable_agents.observability.cost_estimator import CostEstimator
 from configurable_agents.observability.cost_groups import of_summary
+from configurable_agents.observability.cost_summary import CallTotals, ModelCost
 from configurable_agents.observability.receipts import PriceEntry, Receipt
 from configurable_agents.observability.repricing import ModelRepricing, RepricingReport
-from configurable_agents.telemetry import LlmCall, PriceStatus, Usage
+from configurable_agents.runtime.comparison import compared
+from configurable_agents.runtime.past_runs import PastNode, PastRun
+from configurable_agents.runtime.time_report import ModelProfile, RunTimes, Speedup
+from configurable_agents.runtime.what_if import WhatIf
+from configurable_agents.telemetry import LlmCall, PriceStatus, Status, Usage
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "json.md"
 KEY_ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \|", re.MULTILINE)
@@ -123,6 +129,26 @@ def test_receipts_are_as_documented(contract):
     assert problems(listed, "list of explain --json", contract) == []
     assert listed[0]["lines"][0]["rate_usd"] == "2.5"
     assert listed[1]["lines"] == []
+
+
+def test_a_comparison_is_as_documented(contract):
+    run = PastRun("r", 1, Status.OK, 9, (PastNode("n", 1, 9, 9, 0),), samples_models())
+    found = compared([run], [PastRun("s", 2, Status.OK, 10)], [run] * 5)
+    assert problems(found.to_json(), "diff --json", contract) == []
+
+
+def samples_models() -> tuple[ModelCost, ...]:
+    return (ModelCost("openai", "gpt-4o", CallTotals(1)),)
+
+
+def test_a_profile_with_a_critical_path_is_as_documented(samples, contract):
+    times = RunTimes(9_000, 1_000, concurrency_ns={1: 9_000}, speedups=(Speedup("draft", 10),))
+    answer = WhatIf("draft", 0.5, 9_000, 8_000).to_json("r")
+    known = dataclasses.replace(
+        samples.profile, times=times, models=(ModelProfile("openai", "gpt-4o", 1, 9),)
+    )
+    whole = {**known.to_json(50.0), "what_if": [answer]}
+    assert problems(whole, "profile-report --json", contract) == []
 
 
 def test_the_check_itself_notices_a_key_too_many_a_key_too_few_and_a_wrong_type(samples, contract):

@@ -8,6 +8,7 @@ import typer
 
 from configurable_agents.cli import terminal
 from configurable_agents.cli.caches import cache_report
+from configurable_agents.cli.diff import diff
 from configurable_agents.cli.explain import explain
 from configurable_agents.cli.live import watch
 from configurable_agents.cli.prices import prices
@@ -57,6 +58,7 @@ app.command("reprice")(reprice)
 app.command("runs")(runs)
 app.command("timeline")(timeline)
 app.command("watch")(watch)
+app.command("diff")(diff)
 app.command("status")(status)
 app.command("run")(run)
 app.command("validate")(validate)
