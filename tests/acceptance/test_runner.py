@@ -163,6 +163,39 @@ def test_a_run_that_fails_leaves_its_costs_and_its_status_in_the_ledger(
     assert (run["status"], run["total_cost_nanos"] > 0) == ("error", True)
 
 
+def asking(llm: dict[str, Any]) -> dict[str, Any]:
+    """A workflow with one node that asks one model."""
+    return {
+        "schema_version": "1.0",
+        "flow": {"name": "asking"},
+        "state": {"fields": {"text": {"type": "str", "default": ""}}},
+        "nodes": [{"id": "ask", "prompt": "Greet in 60 words", "outputs": ["text"], "llm": llm}],
+        "edges": [{"from": "START", "to": "ask"}],
+        "config": {"execution": {"max_retries": 0}},
+    }
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "google/gemini-2.5-flash", "ollama/llama3.2"],
+)
+def test_a_stream_is_measured_to_its_end_with_the_time_to_its_first_token(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    for name, value in simulator.settings().items():
+        monkeypatch.setenv(name, value)
+    recorder = MemoryRecorder()
+    result = run_workflow_from_config(
+        asking({"model": model, "stream": True}), {}, RunOptions(recorder=recorder)
+    )
+    (call,) = recorder.calls
+    assert call.usage is not None
+    assert 0 < call.time_to_first_token_ns < call.duration_ns
+    (sums,) = simulator.statements().values()
+    assert call.usage.total_tokens == sum(sums[kind] for kind in TOKEN_CLASSES)
+    assert len(result.state["text"].split()) == call.usage.output_tokens
+
+
 # --- recordings of real providers ------------------------------------------------------------------
 
 
@@ -248,16 +281,8 @@ def test_a_node_records_the_tokens_that_a_recorded_response_states(
             "api_base": f"{replay_address}/case/{case['id']}{recording.path}",
             "stream": recording.stream,
         }
-        config = {
-            "schema_version": "1.0",
-            "flow": {"name": "replay"},
-            "state": {"fields": {"text": {"type": "str", "default": ""}}},
-            "nodes": [{"id": "ask", "prompt": "Hello", "outputs": ["text"], "llm": llm}],
-            "edges": [{"from": "START", "to": "ask"}],
-            "config": {"execution": {"max_retries": 0}},
-        }
         try:
-            run_workflow_from_config(config, {}, RunOptions(recorder=recorder))
+            run_workflow_from_config(asking(llm), {}, RunOptions(recorder=recorder))
         except WorkflowFailedError as error:
             pytest.fail(f"{case['id']}: {error}")
         (call,) = recorder.calls

@@ -142,6 +142,7 @@ def test_a_run_that_fails_ends_with_1_names_the_node_and_still_reports(command: 
         "error: workflow numbers failed: node 'tell' failed: steps:tell raised ValueError: too large"
     )
     assert "numbers: error" in ended.stdout
+    assert "number: " not in ended.stdout
     assert "Slowest node: " in ended.stdout
     assert json.loads((folder / "result.json").read_text())["run"]["status"] == "error"
 

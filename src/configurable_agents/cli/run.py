@@ -15,6 +15,7 @@ from configurable_agents.cli.options import HomeOption, given, home_of
 from configurable_agents.cli.workflows import WorkflowArgument, checked_or_explained, warn
 from configurable_agents.errors import ConfigurationError, OutputError
 from configurable_agents.runtime.profile_report import DEFAULT_BOTTLENECK_THRESHOLD_PERCENT
+from configurable_agents.telemetry import Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -130,13 +131,13 @@ def report_of(
     result = execution.result
     if output is not None:
         write_result(result, output)
-    written = {
-        name: result.state[name]
-        for node in checked.plan.nodes.values()
-        for name in node.output_names
-        if result.state.get(name) not in (None, "", [], {})
-    }
+    written = values_written(result, checked) if result.record.status is Status.OK else {}
     terminal.show(lambda width: summary(result, written, width, with_table=with_table))
+
+
+def values_written(result: WorkflowResult, checked: Checked) -> dict[str, Any]:
+    names = dict.fromkeys(name for node in checked.plan.nodes.values() for name in node.output_names)
+    return {name: result.state[name] for name in names if result.state[name] not in (None, "", [], {})}
 
 
 def summary(
