@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configurable_agents.observability.cost_summary import (
+    COUNT_FIELDS,
     CallTotals,
     CostSummary,
     ModelCost,
@@ -160,3 +161,29 @@ def test_every_grouping_sums_to_the_same_total(calls: list[tuple[str, str, CallT
     assert sum_totals(summary.by_provider().values()) == whole
     for provider, part in summary.by_provider().items():
         assert sum_totals(entry.totals for entry in summary.models_of(provider)) == part
+
+
+counts = st.integers(0, 10**15)
+some_totals = st.builds(
+    COUNT_FIELDS,
+    CallTotals,
+    usage=st.lists(counts, min_size=9, max_size=9).map(lambda each: Usage(*each)),
+    **dict.fromkeys(COUNT_FIELDS, counts),
+)
+summaries = st.lists(
+    st.builds(ModelCost, st.sampled_from(["openai", "acme"]), st.sampled_from(["a", "b"]), some_totals),
+    max_size=4,
+).map(lambda entries: CostSummary.of(entries, run_count=1, wasted=CallTotals()))
+
+
+@given(first=summaries, second=summaries, third=summaries)
+def test_merging_the_totals_of_ledgers_is_associative_and_knows_no_order(first, second, third) -> None:
+    left = first.merged_with(second).merged_with(third)
+    assert left == first.merged_with(second.merged_with(third))
+    assert left == third.merged_with(first).merged_with(second)
+    assert left.totals == sum_totals([third.totals, first.totals, second.totals])
+
+
+@given(totals=some_totals)
+def test_taking_totals_away_again_leaves_nothing(totals) -> None:
+    assert totals.plus(totals.negated()) == CallTotals()
