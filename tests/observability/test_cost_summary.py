@@ -165,7 +165,6 @@ def test_every_grouping_sums_to_the_same_total(calls: list[tuple[str, str, CallT
 
 counts = st.integers(0, 10**15)
 some_totals = st.builds(
-    COUNT_FIELDS,
     CallTotals,
     usage=st.lists(counts, min_size=9, max_size=9).map(lambda each: Usage(*each)),
     **dict.fromkeys(COUNT_FIELDS, counts),
