@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import TypeAlias
 
 from configurable_agents.runtime.self_time import Span
 from configurable_agents.telemetry import Graph
@@ -38,12 +38,8 @@ ANCESTORS_LOOKED_AT_MAX = 64
 """How many enclosing executions are tried for one that fits; beyond it the run takes their place."""
 
 
-class Event(NamedTuple):
-    """The beginning or the end of an execution; one without duration has both at once."""
-
-    execution: int
-    begins: bool
-    ends: bool
+Event: TypeAlias = tuple[int, bool, bool]
+"""An execution, whether it begins, whether it ends; one without duration does both at once."""
 
 
 class Schedule:
@@ -59,8 +55,9 @@ class Schedule:
         self.started_ns = started_ns
         self.ended_ns = max(started_ns, ended_ns)
         self.spans = sorted(spans, key=_by_start)
-        self.starts = [self._clipped(span.started_unix_ns) for span in self.spans]
-        self.ends = [self._clipped(span.ended_unix_ns) for span in self.spans]
+        low, high = self.started_ns, self.ended_ns
+        self.starts = [min(max(span.started_unix_ns, low), high) for span in self.spans]
+        self.ends = [min(max(span.started_unix_ns + span.duration_ns, low), high) for span in self.spans]
         self.waits_for = declared_dependencies(graph)
         """The nodes each declared node waits for; empty without a graph."""
         parents = known_parents(self.spans)
@@ -104,9 +101,6 @@ class Schedule:
     def start_of(self, owner: int) -> int:
         return self.started_ns if owner == RUN else self.starts[owner]
 
-    def _clipped(self, at_ns: int) -> int:
-        return min(max(at_ns, self.started_ns), self.ended_ns)
-
     def _launcher(self, index: int, parents: Sequence[int]) -> int:
         start = self.starts[index]
         owner = parents[index]
@@ -128,19 +122,22 @@ class Schedule:
     def _ordered_events(self, depths: Sequence[int]) -> list[Event]:
         """By time. At one instant: ends, innermost first, of those the longest last, which makes it the
         cause; then beginnings, outermost first, of those the executions without duration first, so that
-        what follows them may wait for them."""
-        keyed: list[tuple[int, int, int, int, int]] = []
-        for index, (start, end) in enumerate(zip(self.starts, self.ends, strict=True)):
-            if end > start:
-                keyed.append((end, 0, -depths[index], 0, -index))
-                keyed.append((start, 1, depths[index], 1, index))
-            else:
-                keyed.append((start, 1, depths[index], 0, index))
-        keyed.sort()
-        return [
-            Event(abs(index), begins=kind == 1, ends=kind == 0 or lasting == 0)
-            for _, kind, _, lasting, index in keyed
-        ]
+        what follows them may wait for them.
+
+        Each event is one number, time first, because these sort four times faster than tuples.
+        """
+        width = len(self.spans).bit_length() + 1
+        last = (1 << width) - 1
+        keys: list[int] = []
+        for index, (start, end, depth) in enumerate(zip(self.starts, self.ends, depths, strict=True)):
+            begins = ((start - self.started_ns) * 2 + 1) << width | depth
+            lasts = end > start
+            keys.append((begins * 2 + lasts) << width | index)
+            if lasts:
+                ends = ((end - self.started_ns) * 2) << width | (last - depth)
+                keys.append((ends * 2) << width | (last - index))
+        keys.sort()
+        return [_event(key, width, last) for key in keys]
 
     def _find_causes(self) -> None:
         latest: dict[int, int] = {}
@@ -177,6 +174,13 @@ class Schedule:
         return max(found, key=lambda each: (self.ends[each], -each), default=NONE)
 
 
+def _event(key: int, width: int, last: int) -> Event:
+    index = key & last
+    lasts = key >> width & 1
+    begins = key >> (2 * width + 1) & 1
+    return (index, True, not lasts) if begins else (last - index, False, True)
+
+
 def declared_dependencies(graph: Graph | None) -> dict[str, tuple[str, ...]]:
     """For each declared node: the sources of its edges, itself (loops, retries), and whatever is undeclared.
 
@@ -197,6 +201,9 @@ def known_parents(spans: Sequence[Span]) -> list[int]:
     parents = [index_of.get(span.parent_span_id, RUN) for span in spans]
     settled = [False] * len(spans)
     for first in range(len(spans)):
+        if parents[first] == RUN or settled[parents[first]]:  # as nearly always: parents begin first
+            settled[first] = True
+            continue
         path: list[int] = []
         index = first
         walked: set[int] = set()
@@ -215,7 +222,10 @@ def known_parents(spans: Sequence[Span]) -> list[int]:
 def depths_of(parents: Sequence[int]) -> list[int]:
     """How many executions enclose each one."""
     depths = [-1] * len(parents)
-    for first in range(len(parents)):
+    for first, parent in enumerate(parents):
+        if parent == RUN or depths[parent] >= 0:
+            depths[first] = 0 if parent == RUN else depths[parent] + 1
+            continue
         path: list[int] = []
         index = first
         while index != RUN and depths[index] < 0:

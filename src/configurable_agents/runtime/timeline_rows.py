@@ -72,9 +72,11 @@ def _kept(schedule: Schedule, pieces: dict[int, list[tuple[int, int]]], rows_max
     if len(everything) <= rows_max:
         return set(everything)
 
+    starts, ends = schedule.starts, schedule.ends
+
     def weight(index: int) -> tuple[int, int]:
-        critical_ns = sum(end - start for start, end in pieces.get(index, ()))
-        return schedule.ends[index] - schedule.starts[index] + critical_ns, -index
+        lasted_ns = ends[index] - starts[index]
+        return lasted_ns * 2 if index in pieces else lasted_ns, -index
 
     return set(heapq.nlargest(rows_max, everything, key=weight))
 
