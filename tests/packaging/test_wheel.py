@@ -82,3 +82,17 @@ def test_a_clean_base_install_records_and_reports_without_mlflow(environment, ho
         assert "pip install 'agents-obs[daemon]'" in " ".join(status.split())
     finally:
         run(environment / "agents-obsd", "stop", **variables)
+
+
+def test_without_the_runner_a_workflow_is_answered_with_the_command_that_installs_it(environment, tmp_path):
+    (tmp_path / "w.yaml").write_text("flow: {name: any}")
+    for command in ("run", "validate", "graph"):
+        ended = subprocess.run(
+            [environment / "configurable-agents", command, tmp_path / "w.yaml"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert ended.returncode == 2
+        assert ended.stderr == "error: workflows need the package yaml: pip install 'agents-obs[runner]'\n"
