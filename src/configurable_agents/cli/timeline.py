@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from enum import StrEnum
@@ -73,6 +74,7 @@ def timeline(
         if follow and output is TraceFormat.TABLE and html is None:
             follow_run(client, scope, rows)
             return
+        gc.disable()  # a long run is a million records, all kept: looking for garbage takes a second
         found = TimelineClient(client).timeline(scope)
     if html is not None:
         write_page(found, html)

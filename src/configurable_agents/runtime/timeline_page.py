@@ -34,7 +34,7 @@ def timeline_page(timeline: Timeline, *, rows_max: int = PAGE_ROWS_MAX) -> str:
 def page_data(timeline: Timeline, *, rows_max: int = PAGE_ROWS_MAX) -> dict[str, Any]:
     """Times in ms since the start of the run, money in dollars."""
     found = waterfall(timeline, rows_max=rows_max)
-    schedule = timeline.schedule()
+    schedule = found.schedule
     run = timeline.run
     names: dict[str, int] = {}
     rows = [_row(row, names, timeline) for row in found.rows]

@@ -30,6 +30,7 @@ class WaterfallRow(NamedTuple):
 class Waterfall(NamedTuple):
     rows: list[WaterfallRow]
     path: CriticalPath
+    schedule: Schedule
     left_out: int
     """Executions that are not shown because there are too many: the shortest ones off the path."""
 
@@ -53,7 +54,7 @@ def waterfall(timeline: Timeline, *, rows_max: int) -> Waterfall:
         )
         for index, depth in _in_tree_order(schedule, kept)
     ]
-    return Waterfall(rows, path, len(schedule.spans) - len(rows))
+    return Waterfall(rows, path, schedule, len(schedule.spans) - len(rows))
 
 
 def _pieces(schedule: Schedule, segments: Iterable[Segment]) -> dict[int, list[tuple[int, int]]]:

@@ -25,6 +25,8 @@ PART_ROWS_MAX = 4_000
 
 UINT64 = 1 << 64
 
+_STATUSES = {int(status): status for status in Status}
+
 
 class _Names:
     """Names numbered in the order in which they are first seen."""
@@ -97,7 +99,7 @@ def _span_from_message(span: pb.TimelineSpan, names: list[str]) -> TimelineSpan:
         names[span.node],
         span.started_unix_ns,
         span.duration_ns,
-        Status(span.status),
+        _STATUSES[span.status],
         span.attempt,
     )
 

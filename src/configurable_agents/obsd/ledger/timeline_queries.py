@@ -52,6 +52,8 @@ FROM llm_calls c JOIN names n ON n.id = c.node JOIN names p ON p.id = c.provider
 JOIN names m ON m.id = c.model WHERE c.run = ? ORDER BY c.started_unix_ns, c.seq LIMIT ?
 """
 
+_STATUSES = {int(status): status for status in Status}
+
 _NEWEST_LIVE = """
 SELECT id, run_id FROM runs WHERE status = 4 ORDER BY started_unix_ns DESC, id DESC LIMIT ?
 """
@@ -90,7 +92,10 @@ def timeline(connection: sqlite3.Connection, scope: Scope, now_unix_ns: int) -> 
     ended_unix_ns = max(ended_unix_ns, now_unix_ns) if is_live else ended_unix_ns
     limited = (found.run, limits.PROFILED_SPANS_MAX)
     rows = connection.execute(_SPANS, limited).fetchall()
-    spans = [_span(TimelineSpan(*row)) for row in rows]
+    spans = [
+        TimelineSpan(span, parent, node, started, duration, _STATUSES[status], attempt)
+        for span, parent, node, started, duration, status, attempt in rows
+    ]
     if is_live:
         spans += [_open_span(TimelineSpan(*row), ended_unix_ns) for row in connection.execute(_OPEN, limited)]
     calls = [_call(TimelineCall(*row)) for row in connection.execute(_CALLS, limited)]
@@ -103,10 +108,6 @@ def run_record(connection: sqlite3.Connection, run_id: str) -> WorkflowRunRecord
     values[3] = Status(values[3])
     values[6] = json.loads(values[6])
     return WorkflowRunRecord(*values)
-
-
-def _span(row: TimelineSpan) -> TimelineSpan:
-    return row._replace(status=Status(row.status))
 
 
 def _call(row: TimelineCall) -> TimelineCall:
