@@ -14,6 +14,7 @@ RETRYABLE_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 """Of waits that we choose. Each doubles the one before, give or take a quarter."""
+DOUBLINGS_MAX = 10
 LONGEST_ASKED_WAIT_S = 300.0
 """A provider that asks for a longer wait is not waited for."""
 JITTER = 0.25
@@ -27,7 +28,7 @@ def wait_before_retry_s(error: BaseException, attempt: int) -> float | None:
         return None
     if asked_s is not None:
         return asked_s if asked_s <= LONGEST_ASKED_WAIT_S else None
-    wait_s: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempt - 1))
+    wait_s: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(attempt - 1, DOUBLINGS_MAX))
     return wait_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards no secret
 
 
