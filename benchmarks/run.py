@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from install_peers import versions
 from measuring import figures
 from measuring.document import write_document
 from measuring.figures import Measured, Result, Size, number, shown
@@ -52,7 +53,7 @@ def main() -> int:
     measured = [run_item(name, size, peers=arguments.peers) for name in names]
     kind = "peers" if arguments.peers else size.value
     path = arguments.out or RESULTS / f"{kind}.json"
-    machine = describe()
+    machine = describe(versions() if arguments.peers else None)
     if not arguments.out and arguments.items and path.exists():  # some items again, the others as they were
         machine, before = figures.load(path)
         again = {each.item for each in measured}

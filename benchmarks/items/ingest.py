@@ -21,9 +21,9 @@ PEERS = (
     Program("MLflow server, OTLP", "otlp_server", ("mlflow",)),
 )
 
-EVENTS = {Size.TINY: 16_000, Size.NORMAL: 400_000, Size.LONG: 1_000_000}
-PEER_EVENTS = {Size.TINY: 1_000, Size.NORMAL: 10_000, Size.LONG: 20_000}
-ROUNDS = {Size.TINY: 1, Size.NORMAL: 5, Size.LONG: 9}
+EVENTS = {Size.TINY: 16_000, Size.NORMAL: 300_000, Size.LONG: 1_000_000}
+PEER_EVENTS = {Size.TINY: 1_000, Size.NORMAL: 4_000, Size.LONG: 20_000}
+ROUNDS = {Size.TINY: 1, Size.NORMAL: 4, Size.LONG: 9}
 PEER_ROUNDS = {Size.TINY: 1, Size.NORMAL: 3, Size.LONG: 3}
 
 

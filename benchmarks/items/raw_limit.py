@@ -20,7 +20,7 @@ from measuring.figures import Result, Series, Size, at_least, ratio
 
 TITLE = "Ratio to the raw limit"
 
-EVENTS = {Size.TINY: 16_000, Size.NORMAL: 400_000, Size.LONG: 1_000_000}
+EVENTS = {Size.TINY: 16_000, Size.NORMAL: 200_000, Size.LONG: 1_000_000}
 ROUNDS = {Size.TINY: 1, Size.NORMAL: 5, Size.LONG: 9}
 COMMIT_ROWS = 8_000
 

@@ -15,7 +15,8 @@ import psutil
 PACKAGES = ("agents-obs", "grpcio", "protobuf", "uvloop", "mlflow", "opentelemetry-sdk", "genai-prices")
 
 
-def describe() -> dict[str, Any]:
+def describe(others: dict[str, str] | None = None) -> dict[str, Any]:
+    """With the versions of our own packages, and of `others`."""
     return {
         "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": _processor(),
@@ -25,7 +26,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "load": round(os.getloadavg()[0], 2),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {name: version for name in PACKAGES if (version := _version(name))} | (others or {}),
     }
 
 
