@@ -1,14 +1,15 @@
 """Receipts: line by line what a call cost, summing to it exactly."""
 
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configurable_agents.observability.cost_estimator import CostEstimator
-from configurable_agents.observability.price_table import RateCard
-from configurable_agents.observability.receipts import PriceEntry, Receipt, shared_out
+from configurable_agents.observability.price_table import YOCTOS_PER_NANO, RateCard
+from configurable_agents.observability.receipts import PriceEntry, Receipt, ReceiptLine, shared_out
 from configurable_agents.telemetry import LlmCall, PriceStatus, Usage
 
 MODELS = (
@@ -72,6 +73,16 @@ def test_a_cost_shared_out_among_its_lines_is_whole_again(model, usage):
     shares = shared_out(found.price.cost_nanos, found.lines())
     assert sum(shares.values()) == found.price.cost_nanos
     assert all(share >= 0 for share in shares.values())
+
+
+@given(rates=st.lists(st.integers(1, 3 * YOCTOS_PER_NANO), min_size=1, max_size=5))
+def test_parts_of_nano_dollars_are_shared_out_too(rates):
+    lines = [ReceiptLine(name, 1, rate) for name, rate in zip(Usage._fields, rates, strict=False)]
+    cost_nanos = round(Fraction(sum(rates), YOCTOS_PER_NANO))
+    shares = shared_out(cost_nanos, lines)
+    assert sum(shares.values()) == cost_nanos
+    for line in lines:
+        assert abs(shares[line.token_class] * YOCTOS_PER_NANO - line.amount_yoctos) < YOCTOS_PER_NANO
 
 
 @pytest.mark.parametrize(("provider", "model"), MODELS)
