@@ -133,6 +133,17 @@ def test_all_problems_are_said_at_once_in_the_order_of_the_file(tmp_path: Path) 
         ("a: !!python/object/apply:os.system [ls]", "not valid YAML: could not determine a constructor"),
         ("", "a workflow is a mapping"),
         ("- 1", "a workflow is a mapping"),
+        ("\x00", "not readable as YAML"),
+        (GOOD.replace("name: article,", "name: 5,"), "2: flow.name: expected text (in quotes), not 5"),
+        (
+            GOOD.replace("name: article,", 'name: "a\\nb",'),
+            "2: flow.name: a name 'a\\nb' holds control characters",
+        ),
+        (GOOD.replace("max: 0.5", "max: .nan"), "gates[0].max: input should be a finite number"),
+        (
+            GOOD.replace("config:\n", "config: [1]\nconfig2:\n"),
+            "config: expected a mapping of keys to values, not [1]",
+        ),
     ],
 )
 def test_what_is_no_workflow_is_refused(tmp_path: Path, text: str, said: str) -> None:

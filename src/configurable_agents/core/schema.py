@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from configurable_agents.core.nearest import did_you_mean
 from configurable_agents.core.older_layout import is_older, modernised
 from configurable_agents.core.source import Place, Problem, Source
 from configurable_agents.core.types import FieldType, UnknownTypeError, parse_type
+from configurable_agents.runtime.names import checked_name
 
 START = "START"
 END = "END"
@@ -25,11 +34,19 @@ LOOP_ITERATIONS_DEFAULT = 10
 class Part(BaseModel):
     """Any part of a workflow: unknown keys are errors, nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+
+def _recorded(value: str) -> str:
+    return checked_name(value, what="a name")
+
+
+RecordedName = Annotated[str, AfterValidator(_recorded)]
+"""A name that reports and the daemon take."""
 
 
 class Flow(Part):
-    name: str = Field(min_length=1, max_length=256)
+    name: RecordedName
     description: str = ""
     version: Annotated[str, BeforeValidator(str)] = ""
     tags: list[str] = []
@@ -207,7 +224,7 @@ class Execution(Part):
 class MlflowSettings(Part):
     enabled: bool = False
     tracking_uri: str | None = None
-    experiment_name: str | None = None
+    experiment_name: RecordedName | None = None
 
 
 class Profiling(Part):
@@ -354,6 +371,15 @@ def _why_ignored(place: Place, key: str) -> str:
     return IGNORED_ANYWHERE
 
 
+EXPECTED = {
+    "model_type": "a mapping of keys to values",
+    "dict_type": "a mapping of names to values",
+    "list_type": "a list",
+    "string_type": "text (in quotes)",
+}
+PROBLEM_LENGTH_MAX = 300
+
+
 def _problem(detail: dict[str, Any], data: Any) -> Problem:
     place = _place_in(data, tuple(detail["loc"]))
     kind = detail["type"]
@@ -363,6 +389,8 @@ def _problem(detail: dict[str, Any], data: Any) -> Problem:
         return Problem(place[:-1], f"{place[-1]} is missing")
     if kind in ("value_error", "assertion_error"):
         return Problem(place, str(detail["ctx"]["error"]))
+    if kind in EXPECTED:
+        return Problem(place, f"expected {EXPECTED[kind]}, not {detail.get('input')!r}"[:PROBLEM_LENGTH_MAX])
     given = detail.get("input")
     shown = f", not {given!r}" if isinstance(given, str | int | float | bool) or given is None else ""
     return Problem(place, f"{_lower(detail['msg'])}{shown}")

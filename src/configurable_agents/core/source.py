@@ -85,19 +85,24 @@ def read_source(path: Path) -> Source:
 
 
 def parse_source(text: str, *, name: str, folder: Path | None = None) -> Source:
-    loader = yaml.SafeLoader(text)
+    lines: dict[Place, int] = {}
     try:
-        root = loader.get_single_node()
-        lines: dict[Place, int] = {}
-        data = _Reader(loader, name, lines).value(root, ()) if root is not None else None
+        data = _read(text, name, lines)
     except yaml.MarkedYAMLError as error:
         raise WorkflowInvalidError((_yaml_sentence(error, name),)) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         detail = " ".join(str(error).split())
         raise WorkflowInvalidError((f"{name}: not readable as YAML: {detail}",)) from error
+    return Source(name, data, lines, folder)
+
+
+def _read(text: str, name: str, lines: dict[Place, int]) -> Any:
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        return None if root is None else _Reader(loader, name, lines).value(root, ())
     finally:
         loader.dispose()
-    return Source(name, data, lines, folder)
 
 
 class _Reader:
