@@ -219,6 +219,20 @@ def test_a_cycle_that_nothing_leads_out_of_is_refused_with_any_limit(tmp_path: P
     ]
 
 
+@pytest.mark.parametrize(
+    "another",
+    [
+        "{from: rate, to: each}",
+        "{from: rate, parallel: {items_field: items, target_node: each, collect_field: items}}",
+    ],
+)
+def test_a_node_that_runs_once_per_item_is_reached_by_one_edge(tmp_path: Path, another: str) -> None:
+    text = GOOD.replace("  - {from: each, to: END}\n", f"  - {another}\n")
+    assert problems_of(tmp_path, text) == [
+        "31: edges[4]: 'each' runs once per item, so that one edge leads to it and no other; make a second node"
+    ]
+
+
 FOREIGN = GOOD.replace("config:\n", """\
 webhook: {enabled: true}
 optimization: {enabled: false}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -155,13 +156,7 @@ class _BoundTool:
     async def use(self, arguments: Mapping[str, Any], services: NodeServices) -> Any:
         from configurable_agents.core.functions import call  # noqa: PLC0415
 
-        return await call(_with_arguments(self._function, arguments), limiter=services.limiter)
-
-
-def _with_arguments(function: Any, arguments: Mapping[str, Any]) -> Any:
-    import functools  # noqa: PLC0415
-
-    return functools.partial(function, **arguments)
+        return await call(functools.partial(self._function, **arguments), limiter=services.limiter)
 
 
 def _answer_types(node: Node) -> dict[str, FieldType] | None:

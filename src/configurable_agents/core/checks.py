@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from configurable_agents.core.conditions import ConditionSyntaxError, parse_condition
 from configurable_agents.core.nearest import did_you_mean
-from configurable_agents.core.plan import Plan, arrows, cycles, plan_of, reached_from
+from configurable_agents.core.plan import Plan, arrows, cycles, plan_of, reached_from, targets
 from configurable_agents.core.schema import END, START, Edge, Llm, Node, Workflow, load
 from configurable_agents.core.source import Place, Problem, Source, read_source
 from configurable_agents.core.templates import placeholders
@@ -54,6 +54,7 @@ def _problems(workflow: Workflow) -> Iterator[Problem]:
         yield from _node_problems(workflow, node, ("nodes", index))
     for index, edge in enumerate(workflow.edges):
         yield from _edge_problems(workflow, edge, ("edges", index))
+    yield from _per_item_problems(workflow)
     yield from _shape_problems(workflow)
 
 
@@ -248,6 +249,25 @@ def _field_problems(workflow: Workflow, edge: Edge, place: Place) -> Iterator[Pr
             )
         elif group == "parallel" and field.field_type.kind not in ("list", "any"):
             yield Problem((*place, group, key), f"{name!r} must be a list, not {field.field_type}")
+
+
+def _per_item_problems(workflow: Workflow) -> Iterator[Problem]:
+    """A node that runs once per item does so for one edge, and is reached by no other."""
+    reached: dict[str, int] = {}
+    for index, edge in enumerate(workflow.edges):
+        for target in dict.fromkeys(targets(edge)):
+            if target in reached and (_runs(edge, target) or _runs(workflow.edges[reached[target]], target)):
+                yield Problem(
+                    ("edges", index),
+                    f"{target!r} runs once per item, so that one edge leads to it and no other; make a second"
+                    " node",
+                )
+            reached.setdefault(target, index)
+
+
+def _runs(edge: Edge, target: str) -> bool:
+    """Whether the edge runs the node once per item."""
+    return edge.parallel is not None and edge.parallel.target_node == target
 
 
 # --- the whole graph -------------------------------------------------------------------------------

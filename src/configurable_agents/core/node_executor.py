@@ -22,7 +22,7 @@ from configurable_agents.core.retries import wait_before_retry_s
 from configurable_agents.core.schema import Node, Workflow
 from configurable_agents.core.state import checked_value
 from configurable_agents.core.templates import resolve
-from configurable_agents.errors import AgentsObsError, NodeFailedError, NodeTimeoutError, OutputMismatchError
+from configurable_agents.errors import NodeFailedError, NodeTimeoutError, OutputMismatchError
 from configurable_agents.observe import Run
 from configurable_agents.runtime.profiler import profile_node
 
@@ -147,6 +147,3 @@ def _checked(node: Node, outputs: dict[str, Any], workflow: Workflow) -> dict[st
             workflow.state.fields[name].field_type, passed, what=f"the output {name!r}"
         )
     return checked
-
-
-__all__ = ["EXECUTION_TIME", "AgentsObsError", "NodeServices", "execute_node"]
