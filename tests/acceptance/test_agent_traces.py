@@ -16,6 +16,18 @@ TRACES = 7
 MS = 1_000_000
 
 
+CRITICAL_NODES = {
+    "autogen-2025-06-06": ("chat gpt-4o", 628),
+    "google-adk-2025-08-28": ("call_llm", 1_834),
+    "google-gemini-2025-08-01": ("GenerateContent", 12_032),
+    "koog-2025-08-26": ("llm.chat", 4_782),
+    "langgraph-2025-08-22": ("ChatOpenAI", 2_591),
+    "llamaindex-2025-06-05": ("OpenAI.complete", 2_776),
+    "openai-agents-2025-09-30": ("response", 2_186),
+}
+"""What each run waited for most, and for how many ms, as seen in the traces themselves."""
+
+
 def milliseconds(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
@@ -75,6 +87,7 @@ def test_reports_ledger_and_mlflow_equal_the_traces(workplace, start, shared_dat
     for truth in truths:
         check_ledger(workplace, truth)
         check_profile_report(workplace, truth)
+        check_critical_path(workplace, truth)
         check_cost_report(workplace, truth)
     check_runs(workplace, truths)
     check_experiment(workplace, truths)
@@ -122,6 +135,23 @@ def check_profile_report(workplace, truth) -> None:
     assert report["slowest_node"]["node_id"] == slowest
     bottlenecks = [name for name in durations if self_ms[name] / all_self_ms > 0.5]
     assert [node["node_id"] for node in report["bottlenecks"]] == bottlenecks
+
+
+def check_critical_path(workplace, truth) -> None:
+    """Each model call of these runs is made while nothing else is, so all of its time is on the path."""
+    report = workplace.report("profile-report", "--run", truth.run_id)
+    path, nodes = report["critical_path"], {node["node_id"]: node for node in report["nodes"]}
+    extent = [bound for each in truth.observations for bound in (each["startTime"], each["endTime"])]
+    wall_ms = milliseconds(max(extent)) - milliseconds(min(extent))
+    assert path["wall_time_ms"] == wall_ms
+    critical_ms = {name: node["critical_ms"] for name, node in nodes.items()}
+    assert sum(critical_ms.values()) + path["between_nodes_ms"] == pytest.approx(wall_ms)
+    assert sum(path["time_classes"].values()) == pytest.approx(wall_ms)
+    node = report["critical_node"]
+    assert node == CRITICAL_NODES[truth.run_id][0]
+    assert critical_ms[node] == truth.self_ms()[node]
+    assert critical_ms[node] == CRITICAL_NODES[truth.run_id][1]
+    assert path["twice_as_fast_saves_ms"][node] == pytest.approx(critical_ms[node] / 2)
 
 
 def check_cost_report(workplace, truth) -> None:

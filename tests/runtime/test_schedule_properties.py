@@ -22,6 +22,12 @@ from configurable_agents.telemetry import Graph
 
 WALL_NS = 120
 
+
+def within_reach(span: Span) -> Span:
+    """At least touching the run, which would else be looked at over the extent of its spans."""
+    return span if span.ended_unix_ns >= 0 else span._replace(started_unix_ns=0)
+
+
 any_spans = st.lists(
     st.builds(
         Span,
@@ -32,7 +38,7 @@ any_spans = st.lists(
         st.integers(0, 60),
         st.booleans(),
         st.integers(1, 3),
-    ),
+    ).map(within_reach),
     max_size=30,
     unique_by=lambda span: span.span_id,
 )
@@ -213,6 +219,15 @@ def test_one_more_slot_shortens_a_run_that_waits_for_workers():
     assert (answer.slots, answer.simulated_wall_ns, answer.wider_wall_ns, answer.saved_ns) == (2, 100, 70, 30)
     assert one_more_slot(Schedule(spans, 0, 70)) is None
     assert graph.nodes == ("s", "t")
+
+
+def test_spans_of_another_time_than_their_run_are_looked_at_over_their_own_extent():
+    yesterday = [Span(1, 0, "a", -5_000, 60), Span(2, 0, "b", -4_930, 30)]
+    path = critical_path(schedule_of(yesterday))
+
+    assert path.by_node_ns == {"a": 60, "b": 30}
+    assert (path.between_ns, path.wall_ns) == (10, 100)
+    assert critical_path(schedule_of([*yesterday, Span(3, 0, "c", 0, 120)])).by_node_ns == {"c": 120}
 
 
 def test_executions_nested_thousands_deep_need_no_recursion():

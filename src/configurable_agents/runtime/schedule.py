@@ -11,7 +11,9 @@ causes backwards:
 - an execution ends because the last execution inside it ended, or else because it began;
 - whatever time lies between a cause and its effect is the enclosing execution's own: its `lag`.
 
-Executions that only overlap do not wait for each other. Spans are clipped to the run. An execution that
+Executions that only overlap do not wait for each other. Spans are clipped to the run, unless all of them
+lie outside of it (they were recorded at another time, or by another clock): then their own extent stands
+for the run. An execution that
 outlives its parent is one that the next enclosing execution long enough waits for; one that begins
 outside its parent (clocks differ) belongs to the next enclosing execution that was running.
 """
@@ -52,9 +54,8 @@ class Schedule:
     def __init__(
         self, spans: Iterable[Span], started_ns: int, ended_ns: int, graph: Graph | None = None
     ) -> None:
-        self.started_ns = started_ns
-        self.ended_ns = max(started_ns, ended_ns)
         self.spans = sorted(spans, key=_by_start)
+        self.started_ns, self.ended_ns = window_of(self.spans, started_ns, max(started_ns, ended_ns))
         low, high = self.started_ns, self.ended_ns
         self.starts = [min(max(span.started_unix_ns, low), high) for span in self.spans]
         self.ends = [min(max(span.started_unix_ns + span.duration_ns, low), high) for span in self.spans]
@@ -172,6 +173,16 @@ class Schedule:
             return latest.get(owner, NONE)
         found = [latest_of_node[owner, bucket] for bucket in buckets if (owner, bucket) in latest_of_node]
         return max(found, key=lambda each: (self.ends[each], -each), default=NONE)
+
+
+def window_of(spans: Sequence[Span], started_ns: int, ended_ns: int) -> tuple[int, int]:
+    """From when to when a run is looked at."""
+    if not spans or any(
+        span.started_unix_ns <= ended_ns and span.started_unix_ns + span.duration_ns >= started_ns
+        for span in spans
+    ):
+        return started_ns, ended_ns
+    return min(span.started_unix_ns for span in spans), max(span.ended_unix_ns for span in spans)
 
 
 def _event(key: int, width: int, last: int) -> Event:

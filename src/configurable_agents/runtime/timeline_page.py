@@ -37,15 +37,15 @@ def page_data(timeline: Timeline, *, rows_max: int = PAGE_ROWS_MAX) -> dict[str,
     schedule = found.schedule
     run = timeline.run
     names: dict[str, int] = {}
-    rows = [_row(row, names, timeline) for row in found.rows]
+    rows = [_row(row, names, schedule.started_ns) for row in found.rows]
     faster = dict.fromkeys(list(found.path.by_node_ns)[:1], 0.5)
     return {
         "run_id": run.run_id,
         "experiment": run.experiment,
         "workflow": run.workflow,
         "status": run.status.label,
-        "started_ms": run.started_unix_ns // 1_000_000,
-        "wall_ms": timeline.wall_ns / 1e6,
+        "started_ms": schedule.started_ns // 1_000_000,
+        "wall_ms": schedule.wall_ns / 1e6,
         "between_ms": found.path.between_ns / 1e6,
         "cost_usd": run.total_cost_nanos / 1e9,
         "unpriced_calls": run.unpriced_calls,
@@ -55,8 +55,8 @@ def page_data(timeline: Timeline, *, rows_max: int = PAGE_ROWS_MAX) -> dict[str,
         "cut": timeline.cut,
         "names": list(names),
         "rows": rows,
-        "path": _path(found, timeline),
-        "saved_ms": (timeline.wall_ns - wall_with(schedule, faster)) / 1e6,
+        "path": _path(found),
+        "saved_ms": (schedule.wall_ns - wall_with(schedule, faster)) / 1e6,
         "classes": time_classes(schedule, found.path, timeline.model_calls()).to_json(),
         "nodes": _nodes(timeline, found, node_slacks(schedule)),
         "cost_by_provider": _costs((call.provider, call.cost_nanos) for call in timeline.calls),
@@ -64,12 +64,12 @@ def page_data(timeline: Timeline, *, rows_max: int = PAGE_ROWS_MAX) -> dict[str,
     }
 
 
-def _row(row: WaterfallRow, names: dict[str, int], timeline: Timeline) -> list[Any]:
+def _row(row: WaterfallRow, names: dict[str, int], started_ns: int) -> list[Any]:
     """Name, start, duration, depth, self time, status, attempt, dollars, pieces on the critical path."""
     span = row.span
     return [
         names.setdefault(span.node_id, len(names)),
-        round((span.started_unix_ns - timeline.run.started_unix_ns) / 1e6, 4),
+        round((span.started_unix_ns - started_ns) / 1e6, 4),
         round(span.duration_ns / 1e6, 4),
         row.depth,
         round(row.self_ns / 1e6, 4),
@@ -80,9 +80,9 @@ def _row(row: WaterfallRow, names: dict[str, int], timeline: Timeline) -> list[A
     ]
 
 
-def _path(found: Waterfall, timeline: Timeline) -> list[list[Any]]:
+def _path(found: Waterfall) -> list[list[Any]]:
     """Nodes with time on the critical path: name, ms, percent of the wall."""
-    wall_ns = timeline.wall_ns
+    wall_ns = found.schedule.wall_ns
     return [[node, ns / 1e6, percent(ns, wall_ns)] for node, ns in found.path.by_node_ns.items()]
 
 

@@ -183,6 +183,8 @@ def differs(report: ProfileReport) -> bool:
     slowest, critical = report.slowest_node, report.critical_node
     if slowest is None or critical is None or slowest is critical:
         return False
+    if slowest.self_ns * 2 < slowest.total_ns:  # its time is that of the nodes inside it
+        return False
     return (slowest.critical_ns or 0) * 2 < (critical.critical_ns or 0)
 
 

@@ -33,25 +33,25 @@ CRITICAL, OFF_PATH = "█", "░"
 
 def timeline_report(timeline: Timeline, *, width: int, rows_max: int = ROWS_MAX) -> Iterator[RenderableType]:
     found = waterfall(timeline, rows_max=rows_max)
-    yield from heading("Timeline", *details(timeline))
+    yield from heading("Timeline", *details(timeline, found))
     if not found.rows:
         yield Text("No node has run.")
         return
-    layout = Layout(timeline, found, width)
+    layout = Layout(found, width)
     for row in found.rows:
         yield layout.line(row)
     yield Text()
     yield from closing_lines(timeline, found)
 
 
-def details(timeline: Timeline) -> tuple[str, ...]:
+def details(timeline: Timeline, found: Waterfall) -> tuple[str, ...]:
     run = timeline.run
     return (
         f"run {printable(run.run_id)}",
         f"experiment {printable(run.experiment)}" if run.experiment else "",
         f"workflow {printable(run.workflow)}" if run.workflow else "",
         run.status.label,
-        f"wall {figures.duration(timeline.wall_ns)}",
+        f"wall {figures.duration(found.schedule.wall_ns)}",
         cost_of_run(timeline),
     )
 
@@ -69,8 +69,8 @@ def cost_of_run(timeline: Timeline) -> str:
 class Layout:
     """How many cells a line has for what. Narrow terminals lose the cost first, then the duration."""
 
-    def __init__(self, timeline: Timeline, found: Waterfall, width: int) -> None:
-        self._timeline = timeline
+    def __init__(self, found: Waterfall, width: int) -> None:
+        self._schedule = found.schedule
         longest = max(len(printable(row.span.node_id)) + indent(row) for row in found.rows)
         part = max(NAME_CELLS_MIN, min(NAME_CELLS_MAX, int(width * NAME_WIDTH_PART)))
         self._name_cells = min(longest, part, max(1, width - LANE_CELLS_MIN - 1))
@@ -102,7 +102,7 @@ class Layout:
         return text
 
     def lane(self, row: WaterfallRow) -> Text:
-        since = row.span.started_unix_ns - self._timeline.run.started_unix_ns
+        since = row.span.started_unix_ns - self._schedule.started_ns
         first, last = self.cells(since, since + row.span.duration_ns)
         critical = {cell for piece in row.critical for cell in range(*self.cells(*piece))}
         lane = Text(" " * first)
@@ -116,7 +116,7 @@ class Layout:
 
     def cells(self, start_ns: int, end_ns: int) -> tuple[int, int]:
         """From which cell to before which one; never none."""
-        wall_ns = max(self._timeline.wall_ns, 1)
+        wall_ns = max(self._schedule.wall_ns, 1)
         first = min(max(start_ns, 0) * self._lane_cells // wall_ns, self._lane_cells - 1)
         last = min(-(-max(end_ns, 0) * self._lane_cells // wall_ns), self._lane_cells)
         return first, max(last, first + 1)
