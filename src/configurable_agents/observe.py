@@ -372,11 +372,14 @@ class Run:
     ) -> TrackedStream[Any] | TrackedAsyncStream[Any]:
         """`stream`, to be iterated in its place; the call is recorded once it has ended.
 
-        Chunks pass unchanged, as do other attributes of the stream. The call belongs to the node that runs
-        now and lasts from now (or `started_unix_ns`, taken before the request) to the end of the stream;
-        the time to its first token is the time to the first chunk with output. A stream that is closed,
-        dropped or still open when the run ends is recorded as cancelled, one that raises as failed; what
-        its usage said until then counts, with the anomaly `stream_ended_early`.
+        Chunks pass unchanged, as do other attributes of the stream; only what is iterated here is seen. A
+        context manager that makes a stream (Anthropic's `messages.stream()`) is entered with `with`.
+
+        The call belongs to the node that runs now and lasts from now (or `started_unix_ns`, taken before the
+        request) to the end of the stream; the time to its first token is the time to the first chunk with
+        output. A stream that is closed, dropped or still open when the run ends is recorded as cancelled,
+        one that raises as failed; what its usage said until then counts, with the anomaly
+        `stream_ended_early`.
 
         OpenAI's chat streams carry usage only with `stream_options={"include_usage": True}`.
         """
@@ -400,7 +403,8 @@ class Run:
             node_id=place.node_id,
             call_id=call_id,
         )
-        kind: Any = TrackedAsyncStream if hasattr(stream, "__aiter__") else TrackedStream
+        is_async = hasattr(stream, "__aiter__") or hasattr(stream, "__aenter__")
+        kind: Any = TrackedAsyncStream if is_async and not hasattr(stream, "__iter__") else TrackedStream
         tracked: TrackedStream[Any] | TrackedAsyncStream[Any] = kind(
             stream, settle, self.scope.unix_ns, settle.keywords["started_unix_ns"]
         )

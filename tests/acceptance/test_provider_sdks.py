@@ -229,3 +229,55 @@ def test_a_recorded_refusal_raises_the_sdks_error_and_records_no_call(
     assert recorder.calls == []
     assert recorder.runs_finished
     assert {finished.status.label for finished in recorder.runs_finished} == {"error"}
+
+
+def chat_chunks(case: Case) -> Any:
+    return openai_sdk(case).chat.completions.create(model=case.model, messages=QUESTION, stream=True)
+
+
+def response_events(case: Case) -> Any:
+    return openai_sdk(case).responses.create(model=case.model, input="Hello", stream=True)
+
+
+def message_events(case: Case) -> Any:
+    return anthropic_sdk(case).beta.messages.create(
+        model=case.model, max_tokens=9, messages=QUESTION, stream=True
+    )
+
+
+def managed_message_events(case: Case) -> Any:
+    return anthropic_sdk(case).beta.messages.stream(model=case.model, max_tokens=9, messages=QUESTION)
+
+
+def generated_chunks(case: Case) -> Any:
+    client = google_sdk(case)  # it closes itself when nobody holds it
+    yield from client.models.generate_content_stream(model=case.model, contents="Hello")
+
+
+STREAMS = [
+    ("chat", chat_chunks),
+    ("responses", response_events),
+    ("messages", message_events),
+    ("messages", managed_message_events),
+    ("generateContent-stream", generated_chunks),
+]
+
+
+@pytest.mark.parametrize(("flavor", "ask"), [pytest.param(*each, id=each[1].__name__) for each in STREAMS])
+def test_a_tracked_stream_of_a_real_sdk_is_recorded_with_what_it_states(
+    replay: Replay, flavor: str, ask: Callable[[Case], Any]
+) -> None:
+    cases = replay.cases(flavor, stream=True)
+    assert cases
+    recorder = MemoryRecorder()
+    with observe_run(recorder=recorder) as run:
+        for case in cases:
+            with run.track_stream(ask(case), provider=case.recorded["provider"], model=case.model) as stream:
+                assert sum(1 for _ in stream)
+    found = {
+        case.recorded["id"]: recorded_tokens(call) for case, call in zip(cases, recorder.calls, strict=True)
+    }
+    assert found == {case.recorded["id"]: stated(flavor, case.recorded["usage"]) for case in cases}
+    for call in recorder.calls:
+        assert call.status.label == "ok"
+        assert 0 < call.time_to_first_token_ns <= call.duration_ns

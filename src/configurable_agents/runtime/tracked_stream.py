@@ -27,6 +27,8 @@ class _Measured:
         self._unix_ns = unix_ns
         self._started_unix_ns = started_unix_ns
         self._first_token_ns = 0
+        self._manager: Any = None
+        """What made the source, where that is a context manager such as Anthropic's `messages.stream()`."""
         self._accumulator = StreamAccumulator()
         self._settling = Lock()
         self._is_settled = False
@@ -95,6 +97,8 @@ class TrackedStream(_Measured, Generic[Chunk]):
         return chunk
 
     def __enter__(self) -> Self:
+        if not hasattr(self._source, "__iter__"):
+            self._manager, self._source = self._source, self._source.__enter__()
         return self
 
     def __exit__(
@@ -103,6 +107,8 @@ class TrackedStream(_Measured, Generic[Chunk]):
         if error is not None:
             self._failed(error)
         self.close()
+        if self._manager is not None:
+            self._manager.__exit__(kind, error, trace)
 
     def close(self) -> None:
         """Closes the stream. What of it was not read was not wanted."""
@@ -133,6 +139,8 @@ class TrackedAsyncStream(_Measured, Generic[Chunk]):
         return chunk
 
     async def __aenter__(self) -> Self:
+        if not hasattr(self._source, "__aiter__"):
+            self._manager, self._source = self._source, await self._source.__aenter__()
         return self
 
     async def __aexit__(
@@ -141,6 +149,8 @@ class TrackedAsyncStream(_Measured, Generic[Chunk]):
         if error is not None:
             self._failed(error)
         await self.aclose()
+        if self._manager is not None:
+            await self._manager.__aexit__(kind, error, trace)
 
     async def close(self) -> None:
         """The same as `aclose`; OpenAI's and Anthropic's streams call it so."""
