@@ -210,3 +210,9 @@ class WorkflowRunRecord:
     bottleneck_info: str = ""
     """JSON: `slowest_node`, `bottlenecks`, `total_time_ms`; empty until a node has finished."""
     mlflow_run_id: str = ""
+
+    @property
+    def calls_covered_percent(self) -> float:
+        """Share of calls whose cost is known; 100 for no calls at all."""
+        known = self.llm_calls - self.unpriced_calls
+        return 100.0 * known / self.llm_calls if self.llm_calls else 100.0

@@ -33,6 +33,7 @@ def run_json(run: WorkflowRunRecord) -> dict[str, Any]:
         "total_tokens": run.total_tokens,
         "llm_calls": run.llm_calls,
         "unpriced_calls": run.unpriced_calls,
+        "calls_covered_percent": round(run.calls_covered_percent, 4),
         "node_executions": run.node_executions,
         "tags": dict(run.tags),
         "mlflow_run_id": run.mlflow_run_id or None,
