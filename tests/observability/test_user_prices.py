@@ -1,7 +1,6 @@
 """prices.toml: what the user sets over the price table, and what is answered to a slip in it."""
 
 import json
-
 from datetime import UTC, datetime
 
 import pytest
