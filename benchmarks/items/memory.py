@@ -21,7 +21,7 @@ PEERS = (
 
 def measure(size: Size, *, peers: bool = False) -> Result:
     events, runs = EVENTS[size], LIVE_RUNS[size]
-    with daemon(mlflow=True) as found:
+    with daemon(mlflow=size is not Size.TINY) as found:
         found.wait_until(lambda status: status.exporters[0].state != "starting", what="the export worker")
         found.wait_until_idle()
         idle = Series("daemon, idle", "MB", (found.rss_mb(),))
