@@ -106,7 +106,7 @@ def test_grouped_costs_are_as_documented(samples, contract):
 
 def test_the_cache_report_is_as_documented(contract):
     use = CacheUse("draft", "anthropic", "claude-sonnet-4-5", 2, 100, 50, 10, 5, 10, 3, 0)
-    assert problems(CacheReport((use,), run_count=1).to_json(), "cache-report --json", contract) == []
+    assert problems(CacheReport((use,), run_count=1).to_json(), "caches --json", contract) == []
 
 
 def test_a_repricing_is_as_documented(samples, contract):

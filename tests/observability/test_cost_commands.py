@@ -145,9 +145,9 @@ class TestExplain:
 
 class TestCacheReport:
     def test_adds_up_what_caches_saved(self, home):
-        found = asked("cache-report", home=home)
+        found = asked("caches", home=home)
         assert (found["total"]["call_count"], found["total"]["saved_nanos"]) == (3, 0)
-        assert "Prompt caches" in run("cache-report", home=home).stdout
+        assert "Prompt caches" in run("caches", home=home).stdout
 
 
 class TestPrices:

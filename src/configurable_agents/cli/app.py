@@ -52,7 +52,7 @@ def main(
 
 app.command("cost-report")(cost_report)
 app.command("profile-report")(profile_report)
-app.command("cache-report")(cache_report)
+app.command("caches")(cache_report)
 app.command("explain")(explain)
 app.command("reprice")(reprice)
 app.command("runs")(runs)

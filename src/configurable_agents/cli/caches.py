@@ -1,4 +1,4 @@
-"""`cache-report`: what prompt caches saved, and what was spent on them in vain."""
+"""`caches`: what prompt caches saved, and what was spent on them in vain."""
 
 from __future__ import annotations
 

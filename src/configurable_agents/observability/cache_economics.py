@@ -67,7 +67,7 @@ class CacheReport:
         return CacheUse("", "", "", **sums)
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON contract of `cache-report --json`; see docs/json.md."""
+        """The JSON contract of `caches --json`; see docs/json.md."""
         return {
             "experiment": self.experiment or None,
             "run_id": self.run_id or None,
