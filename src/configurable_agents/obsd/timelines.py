@@ -34,12 +34,14 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
     def __init__(self, readers: Readers, gauges: DaemonGauges) -> None:
         self._readers = readers
         self._gauges = gauges
+        self._drawing = asyncio.Semaphore(limits.TIMELINES_MAX)
 
     async def GetTimeline(self, request: reports_pb2.Scope, context: Context) -> None:
         question = partial(timeline_queries.timeline, scope=scope_of(request), now_unix_ns=time.time_ns())
-        timeline = await self._answer(context, question)
-        for part in timeline_messages.timeline_to_parts(timeline):
-            await _write(context, part)
+        async with self._drawing:
+            timeline = await self._answer(context, question)
+            for part in timeline_messages.timeline_to_parts(timeline):
+                await _write(context, part)
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> None:
         every_s = max(request.every_ms or limits.WATCH_EVERY_MS, limits.WATCH_EVERY_MS_MIN) / 1000
