@@ -111,7 +111,7 @@ HISTORY_RUNS_MAX = 30
 """Runs whose p95 a report over several runs shows one by one: the newest."""
 
 TIMELINES_MAX = 2
-"""Timelines in memory at the same time, each up to 500 bytes for each of its executions. Further ones wait."""
+"""Timelines in memory at the same time, each up to 500 bytes for each execution. Further ones wait."""
 
 PAST_RUNS_MAX = 100
 PAST_NODES_MAX = 200
