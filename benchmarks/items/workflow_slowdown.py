@@ -2,7 +2,8 @@
 
 Blocks of 100 nodes run plain and observed in turn, in one process, each way round; the figure of a turn
 is the median over its pairs of blocks. The daemon runs and takes the events meanwhile, on the same two
-cores. The first half second of a process, in which its sender loads gRPC beside it, is reported apart.
+cores. The first half second of a process, in which its sender loads gRPC beside it, is reported apart,
+by CPU time.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def measure(size: Size, *, peers: bool = False) -> Result:
         for name, turns in answers.items()
     ]
     first = [
-        Series(f"{name}: the first half second of a process", "%", (turns[0]["first_percent"],))
+        Series(f"{name}: CPU time of the process in its first half second", "%", (turns[0]["first_percent"],))
         for name, turns in answers.items()
     ]
     return Result(
