@@ -56,19 +56,8 @@ def run_tests(version: str, python: str) -> int:
         subprocess.run([*pip, "--upgrade", "pip"], cwd=ROOT, check=True)
         subprocess.run([*pip, "-e", ".[dev]"], cwd=ROOT, check=True)
         stamp.touch()
-    tests = [
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        "2",
-        "--dist",
-        "loadfile",
-        "-m",
-        "not acceptance",
-        "-p",
-        "no:cacheprovider",
-    ]
+    tests = ["-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider"]
+    tests += ["-m", "not acceptance", "--ignore", "tests/benchmarks", "--ignore", "tests/examples"]
     return subprocess.run([str(venv / "bin/python"), *tests], cwd=ROOT, check=False).returncode
 
 

@@ -19,9 +19,24 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA_VARIABLE = "AGENTS_OBS_SHARED_DATA"
 REQUIRE_SHARED_DATA_VARIABLE = "AGENTS_OBS_REQUIRE_SHARED_DATA"
 
-for variable in ("AGENTS_OBS_HOME", "AGENTS_OBS_SOCKET", "MLFLOW_TRACKING_URI"):
-    os.environ.pop(variable, None)
+
+def forget_settings() -> None:
+    for variable in ("AGENTS_OBS_HOME", "AGENTS_OBS_SOCKET", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(variable, None)
+
+
+forget_settings()
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_nobody() -> Iterator[None]:
+    """No test inherits where the user's state or store is, nor what a test before it has set.
+
+    MLflow itself sets its variable when a tracking URI is set in a process.
+    """
+    yield
+    forget_settings()
 
 
 @pytest.fixture
