@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger.profile_queries import final_profile, profile_report
-from configurable_agents.obsd.ledger.scopes import IN_SCOPE, LATEST, experiment_of, resolve
+from configurable_agents.obsd.ledger.scopes import (
+    IN_SCOPE,
+    IN_SCOPE_BY_START,
+    LATEST,
+    experiment_of,
+    resolve,
+)
 from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost
 from configurable_agents.telemetry import NodeFinished, Status, Usage, WorkflowRunRecord
 from configurable_agents.wire.report_records import Scope
@@ -58,7 +64,9 @@ _RUN_COLUMNS = """
 
 _RUNS = f"""
 SELECT {_RUN_COLUMNS}
-FROM (SELECT * FROM runs r WHERE {IN_SCOPE} ORDER BY r.started_unix_ns DESC, r.id DESC LIMIT :limit) r
+FROM (
+    SELECT * FROM runs r WHERE {IN_SCOPE_BY_START} ORDER BY r.started_unix_ns DESC, r.id DESC LIMIT :limit
+) r
 JOIN names e ON e.id = r.experiment JOIN names w ON w.id = r.workflow
 LEFT JOIN exported_runs x ON x.run = r.id AND x.exporter = 'mlflow'
 LEFT JOIN (

@@ -15,9 +15,15 @@ LATEST = "latest"
 NAMES_SUGGESTED_MAX = 8
 
 IN_SCOPE = """
-    (:experiment IS NULL OR r.experiment = :experiment) AND (:run IS NULL OR r.id = :run)
+    (:experiment IS NULL OR r.experiment = :experiment) AND r.id BETWEEN :run_first AND :run_last
     AND r.started_unix_ns >= :since
 """
+"""One run is a range of one row, where SQLite goes at once; a condition with OR has it look at all runs."""
+
+IN_SCOPE_BY_START = IN_SCOPE.replace("r.id BETWEEN", "+r.id BETWEEN")
+"""The same for the newest few runs: the plus has SQLite take them in the order of their start."""
+
+RUN_LAST = 2**63 - 1
 
 
 class ResolvedScope(NamedTuple):
@@ -31,7 +37,8 @@ class ResolvedScope(NamedTuple):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return {"experiment": self.experiment, "run": self.run, "since": self.since}
+        first, last = (0, RUN_LAST) if self.run is None else (self.run, self.run)
+        return {"experiment": self.experiment, "run_first": first, "run_last": last, "since": self.since}
 
 
 def resolve(connection: sqlite3.Connection, scope: Scope) -> ResolvedScope:
@@ -81,7 +88,7 @@ def _what_there_is(name: str, known: list[str]) -> str:
 def _run(connection: sqlite3.Connection, scope: Scope, found: ResolvedScope) -> tuple[int, str]:
     if scope.run_id == LATEST:
         rows = connection.execute(
-            f"SELECT r.id, r.run_id FROM runs r WHERE {IN_SCOPE}"
+            f"SELECT r.id, r.run_id FROM runs r WHERE {IN_SCOPE_BY_START}"
             " ORDER BY r.started_unix_ns DESC, r.id DESC LIMIT 1",
             found.parameters,
         ).fetchall()

@@ -1,0 +1,39 @@
+"""What a question makes SQLite look at: a report on one run must not cost more in a larger ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib import resources
+
+import pytest
+
+from configurable_agents.obsd.ledger import profile_queries, queries
+from configurable_agents.obsd.ledger.scopes import IN_SCOPE, ResolvedScope
+
+PARAMETERS = ResolvedScope(None, 1, 0, "", "run").parameters | {"limit": 10, "rows": 10}
+OF_ONE_RUN = {
+    name: sql
+    for module in (profile_queries, queries)
+    for name, sql in vars(module).items()
+    if isinstance(sql, str) and IN_SCOPE in sql and sql.lstrip().startswith("SELECT") and name != "_RUNS"
+}
+
+
+@pytest.fixture(scope="module")
+def connection() -> sqlite3.Connection:
+    made = sqlite3.connect(":memory:")
+    folder = resources.files("configurable_agents.obsd.ledger")
+    made.executescript(folder.joinpath("schema.sql").read_text(encoding="utf-8"))
+    return made
+
+
+@pytest.mark.parametrize("name", OF_ONE_RUN)
+def test_a_question_about_one_run_scans_no_table(connection: sqlite3.Connection, name: str) -> None:
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {OF_ONE_RUN[name]}", PARAMETERS)]
+    materialized = {step.split()[-1] for step in plan if step.startswith("MATERIALIZE")}
+    scanned = {step.split()[1] for step in plan if step.startswith("SCAN")}
+    assert scanned <= materialized, plan
+
+
+def test_the_questions_are_found() -> None:
+    assert len(OF_ONE_RUN) > 5
