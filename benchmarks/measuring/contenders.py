@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 FOLDER = Path(__file__).resolve().parent.parent / "contenders"
@@ -40,13 +41,20 @@ class Contender:
         python = sys.executable if not program.environment else PEERS / program.environment / "bin" / "python"
         if not Path(python).exists():
             raise AbsentError("not installed; `make bench-peers` installs it")
+        self._scratch = TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
             [str(python), str(FOLDER / f"{program.file}.py"), *program.arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **variables},
+            cwd=self._scratch.name,  # some peers write to where they stand
+            env={
+                **os.environ,
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "TMPDIR": self._scratch.name,
+                **variables,
+            },
         )
         try:
             self.answer()
@@ -76,6 +84,7 @@ class Contender:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._scratch.cleanup()
 
     def answer(self) -> Answer:
         """Waits for the next line of JSON. Raises `AbsentError` when it says that it cannot, or ends."""

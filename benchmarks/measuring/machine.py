@@ -22,7 +22,7 @@ def describe(others: dict[str, str] | None = None) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "load": round(os.getloadavg()[0], 2),
