@@ -69,7 +69,11 @@ def measure(size: Size) -> Result:
         ),
         verdicts=(
             flat("cost per event, ledger growing", curves[0], "pages of more B-tree levels and a longer log"),
-            flat("a run's report, ledger growing", curves[2], "pages of more B-tree levels"),
+            flat(
+                "a run's report, ledger growing",
+                curves[2],
+                "what else the report looks at: see its query plans",
+            ),
             flat("cost per event, more runs", curves[3], GREW_WITH_RUNS),
             flat("cost per event, more producers", curves[5], GREW_WITH_PRODUCERS),
         ),
