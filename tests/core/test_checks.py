@@ -344,6 +344,31 @@ def test_the_layout_before_schema_versions_loads_with_a_warning(tmp_path: Path) 
     assert str(workflow.state.fields["agents"].field_type) == "list"
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (OLDER + "orchestration: {registry: true, peers: {skill: maps}, timeout: 9}\n", "orchestration"),
+        (GOOD + "orchestration: {registry: true}\n", "orchestration"),
+        (GOOD + "  orchestration: {registry: true}\n", "config.orchestration"),
+    ],
+)
+def test_settings_for_a_registry_of_agents_have_no_effect_in_either_layout(
+    tmp_path: Path, text: str, place: str
+) -> None:
+    path = tmp_path / "w.yaml"
+    path.write_text(text, encoding="utf-8")
+    line = text.count("\n")
+    warnings = read_workflow(path).warnings
+    assert f"{path}:{line}: {place}: is not part of this runner and has no effect" in warnings
+
+
+def test_what_no_node_of_the_older_layout_gives_stays_an_error(tmp_path: Path) -> None:
+    text = OLDER.replace("Plan {topic} with {agents}", "Plan {topic} after {plan_results}")
+    assert problems_of(tmp_path, text)[0].startswith(
+        "13: nodes[0].prompt: nothing fills {plan_results}; did you mean 'plan_output'?"
+    )
+
+
 def test_a_mistake_in_the_older_layout_is_said_with_its_line(tmp_path: Path) -> None:
     assert problems_of(tmp_path, OLDER.replace("Search for {topic}", "Search for {topik}"))[0].startswith(
         "18: nodes[1].prompt: nothing fills {topik}; did you mean 'topic'?"

@@ -291,12 +291,18 @@ class Loaded(NamedTuple):
 
 IGNORED_ANYWHERE = "is not part of this runner and has no effect"
 IGNORED = {
-    (): ("optimization", "webhook", "webhooks", "memory", "sandbox", "ab_test", "storage", "dashboard"),
+    (): (
+        *("optimization", "webhook", "webhooks", "memory", "sandbox", "ab_test", "storage", "dashboard"),
+        "orchestration",
+    ),
     ("nodes", "*"): (
         *("memory", "sandbox", "code", "optimize", "optimization", "log_prompts", "log_artifacts"),
         *("mlflow", "cache", "gates"),
     ),
-    ("config",): ("memory", "sandbox", "ab_test", "storage", "optimization", "webhook", "webhooks", "mlflow"),
+    ("config",): (
+        *("memory", "sandbox", "ab_test", "storage", "optimization", "webhook", "webhooks", "mlflow"),
+        "orchestration",
+    ),
     ("config", "observability"): ("logging",),
     ("config", "observability", "mlflow"): (
         *("run_name", "log_prompts", "log_artifacts", "artifact_level", "async_logging"),
