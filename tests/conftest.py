@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,10 @@ def forget_settings() -> None:
 
 
 forget_settings()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what it puts into the background so, and every child would inherit it: no test of
+    # Ctrl-C could then succeed.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 

@@ -24,6 +24,7 @@ from configurable_agents.client.channel import open_channel
 from configurable_agents.client.control import find_daemon, start_daemon, stop_daemon
 from configurable_agents.client.emitter import Emitter
 from configurable_agents.client.home import Home
+from configurable_agents.errors import AlreadyRunningError
 from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 
@@ -104,6 +105,19 @@ def test_a_second_daemon_ends_with_code_5_names_the_first_and_touches_nothing(
     assert f"(pid {first.pid})" in said
     assert {path.name: path.stat().st_ino for path in home.folder.iterdir()} == before
     assert find_daemon(home) is not None
+    assert health(home) == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_daemon_of_another_folder_does_not_take_a_socket_that_is_listened_on(
+    home: Home, run_daemon: RunDaemon, tmp_path: Path
+) -> None:
+    until_ready(run_daemon())
+    before = home.socket.stat().st_ino
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    with pytest.raises(AlreadyRunningError, match="another daemon listens on"):
+        start_daemon(Home(elsewhere, home.socket))
+    assert home.socket.stat().st_ino == before
     assert health(home) == health_pb2.HealthCheckResponse.SERVING
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -17,7 +20,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from configurable_agents.client.home import Home, ensure_private_folder
-from configurable_agents.errors import DaemonStartError, LedgerError, LedgerNotNowError
+from configurable_agents.errors import AlreadyRunningError, DaemonStartError, LedgerError, LedgerNotNowError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.config import Settings, load_settings
 from configurable_agents.obsd.exporters.supervisor import ExportSupervisor
@@ -42,6 +45,8 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+SOCKET_PROBE_S = 1.0
 
 STOP_GRACE_S = 5.0
 """What open RPCs get to finish when the daemon stops."""
@@ -236,8 +241,15 @@ async def _server(settings: Settings) -> AsyncIterator[grpc.aio.Server]:
 
 
 async def _listen(server: grpc.aio.Server, home: Home) -> None:
-    """Binds the socket. A socket file of a daemon that is gone is removed: the lock says it is gone."""
+    """Binds the socket. One that a daemon left behind is removed.
+
+    The lock says that ours is gone, but `AGENTS_OBS_SOCKET` may name that of another state folder.
+    """
     if home.socket.is_socket():
+        if _somebody_listens(home.socket):
+            raise AlreadyRunningError(
+                f"another daemon listens on {home.socket}; stop that one, or give this one its own socket"
+            )
         home.socket.unlink()
     if home.socket.exists():
         raise DaemonStartError(f"{home.socket} is in the way and is no socket; remove it or move it away")
@@ -247,6 +259,18 @@ async def _listen(server: grpc.aio.Server, home: Home) -> None:
         home.socket.chmod(0o600)
     except (RuntimeError, OSError) as error:
         raise DaemonStartError(f"cannot listen on {home.socket}: {error}") from error
+
+
+def _somebody_listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(SOCKET_PROBE_S)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True  # it is there and does not answer as a dead one does
+    return True
 
 
 async def _add_health(server: grpc.aio.Server) -> Any:
