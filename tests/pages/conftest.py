@@ -26,8 +26,9 @@ MS = 1_000_000
 T0 = 1_795_336_467_000 * MS
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Closed with its file: as long as it lives, its event loop counts as running in this thread."""
     if not CHROMIUM.exists():
         pytest.fail(f"{CHROMIUM} is not there; install it: scripts/install_chromium.sh")
     from playwright.sync_api import sync_playwright
