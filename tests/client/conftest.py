@@ -35,9 +35,17 @@ home = Home.from_environment(sys.argv[1])
 
 @pytest.fixture(autouse=True)
 def no_sender_left() -> Iterator[None]:
-    """An emitter that a test forgets to close would go on looking for its daemon during others."""
+    """An emitter that a test forgets to close would go on looking for its daemon during others.
+
+    Tests elsewhere that observe a run in this process leave the process's own, until it ends.
+    """
+    before = senders()
     yield
-    assert [thread for thread in threading.enumerate() if thread.name == "agents-obs-sender"] == []
+    assert senders() - before == set()
+
+
+def senders() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "agents-obs-sender"}
 
 
 @pytest.fixture
