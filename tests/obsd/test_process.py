@@ -250,17 +250,33 @@ def test_a_signal_at_any_moment_of_the_start_ends_it_with_code_0(
         assert not home.socket.exists()
 
 
-def test_a_stop_during_an_import_that_catches_everything_is_remembered(home: Home) -> None:
+STOPPED_WHERE_EXCEPTIONS_ARE_LOST = {
+    "an import that catches everything": """
+try: stop()
+except BaseException: pass
+""",
+    "a callback of the interpreter": """
+import weakref
+class Thing: pass
+thing = Thing()
+watcher = weakref.ref(thing, lambda _: stop())
+del thing
+""",
+}
+
+
+@pytest.mark.parametrize("place", STOPPED_WHERE_EXCEPTIONS_ARE_LOST)
+def test_a_stop_where_exceptions_are_lost_stops_the_start(home: Home, place: str) -> None:
     code = (
         "import os, signal, sys\n"
         "from configurable_agents.obsd import __main__ as daemon\n"
-        "try: os.kill(os.getpid(), signal.SIGTERM)\n"
-        "except BaseException: pass\n"
-        "sys.exit(daemon.main())\n"
+        "stop = lambda: os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"{STOPPED_WHERE_EXCEPTIONS_ARE_LOST[place]}"
+        "print('went on')\n"
     )
-    (home.folder / "agents-obsd.toml").write_text("mlflow_enabled = false\n")
     command = [sys.executable, "-c", code, "--home", str(home.folder)]
-    assert subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+    stopped = subprocess.run(command, capture_output=True, timeout=20, check=False)
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (0, b"", b"")
 
 
 def begun(pid: int) -> bool:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
-import threading
-
-# Before anything slow is imported: a stop during the start is an orderly stop too. It is remembered as
-# well, because what is being imported may catch any exception. Module state, as signal handlers are.
-_stop_asked = threading.Event()
 
 
 def _stop_during_start(*_: object) -> None:
-    _stop_asked.set()
-    sys.exit(0)
+    """Ends the process at once: so far it holds nothing but what the kernel gives back.
+
+    An exception would not do. It is lost when the signal comes inside an import that catches
+    everything, or inside a callback of the interpreter, which prints it and goes on.
+    """
+    os._exit(0)
 
 
+# Before anything slow is imported: a stop during the start is an orderly stop too.
 signal.signal(signal.SIGTERM, _stop_during_start)
 signal.signal(signal.SIGINT, _stop_during_start)
 
@@ -25,7 +25,7 @@ import contextlib  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
 import logging.handlers  # noqa: E402
-import os  # noqa: E402
+import sys  # noqa: E402
 import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
@@ -80,7 +80,7 @@ async def _serve(serve: Any, home: Home, announcement: _Announcement, *, to_file
 
     ensure_private_folder(home.folder)
     _configure_logging(home.log if to_file else None)
-    await serve(home, ready=ready, stop_asked=_stop_asked.is_set)
+    await serve(home, ready=ready)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -58,15 +58,14 @@ _SERVER_OPTIONS = (
 )
 
 
-async def serve(home: Home, *, ready: Callable[[], None], stop_asked: Callable[[], bool]) -> None:
+async def serve(home: Home, *, ready: Callable[[], None]) -> None:
     """Runs the daemon until SIGTERM or SIGINT. `ready` is called when it accepts events.
 
-    `stop_asked` says whether such a signal came before there were handlers for it. Raises
-    `AgentsObsError` when it cannot start, or cannot go on.
+    Raises `AgentsObsError` when it cannot start, or cannot go on.
     """
     ensure_private_folder(home.folder)
     ensure_private_folder(home.socket.parent)
-    with owning(home), _stop_signals(stop_asked) as stop:
+    with owning(home), _stop_signals() as stop:
         await _serve_owned(home, load_settings(home), ready, stop)
 
 
@@ -302,13 +301,11 @@ def _service_names() -> tuple[str, ...]:
 
 
 @contextmanager
-def _stop_signals(stop_asked: Callable[[], bool]) -> Iterator[StopSignals]:
+def _stop_signals() -> Iterator[StopSignals]:
     stop = StopSignals()
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
-    if stop_asked():
-        stop.set()
     try:
         yield stop
     finally:
