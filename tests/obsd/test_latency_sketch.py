@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import random
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -98,17 +97,36 @@ def test_merging_leaves_the_merged_as_it_was():
     assert other.to_bytes() == before
 
 
-def stored_forms() -> Iterable[bytes]:
-    yield b""
-    yield b"X"
-    yield b"E123"
-    yield b"D" + zlib.compress(b"\xff\xff")
-    yield b"E" + zlib.compress(b"123")
-    yield b"E" + zlib.compress(bytes(10**7))
-    yield LatencySketch([1, 2, 3]).to_bytes()[:-3]
+def test_short_durations_have_a_bucket_of_their_own_each():
+    for value in range(256):
+        assert LatencySketch([value] * (EXACT_COUNT_MAX + 1)).percentile_ns(50) == value
 
 
-@pytest.mark.parametrize("stored", stored_forms())
+def test_the_longest_durations_and_their_sketch_fit_into_what_is_kept():
+    every_bucket = LatencySketch(round(2 ** (index / 200)) for index in range(200 * 53))
+    stored = every_bucket.to_bytes()
+
+    assert len(zlib.decompress(stored[1:])) < 70_000
+    assert LatencySketch.from_bytes(stored).percentile_ns(100) == pytest.approx(
+        2 ** (53 - 1 / 200), rel=RELATIVE_ERROR
+    )
+
+
+STORED_FORMS = (
+    b"",
+    b"X",
+    b"E123",
+    b"D" + zlib.compress(b"\xff\xff"),
+    b"E" + zlib.compress(b"123"),
+    b"E" + zlib.compress(bytes(10**7)),
+    b"B" + zlib.compress(bytes(9)),
+    b"B" + zlib.compress(bytes(10)),
+    b"B" + zlib.compress(b"\x01" + bytes(7) + b"\xff\xff"),
+    LatencySketch([1, 2, 3]).to_bytes()[:-3],
+)
+
+
+@pytest.mark.parametrize("stored", STORED_FORMS)
 def test_what_is_no_stored_sketch_is_refused(stored):
     with pytest.raises(WireFormatError, match="a stored sketch"):
         LatencySketch.from_bytes(stored)
