@@ -21,9 +21,10 @@ from configurable_agents import current_run, observe_run
 from configurable_agents.client.home import Home
 from configurable_agents.client.process import close_process_recorders, process_recorder
 from configurable_agents.errors import InvalidValueError
-from configurable_agents.observe import ANOMALIES_MAX, Run
+from configurable_agents.observe import Run
 from configurable_agents.runtime import active_node
 from configurable_agents.runtime.active_node import RunScope, innermost
+from configurable_agents.runtime.bounds import ANOMALIES_MAX
 from configurable_agents.runtime.profiler import get_profiler, profile_node
 from configurable_agents.telemetry import NO_SPAN, Event, Graph, NodeStarted, RunStarted, Status, Usage
 from configurable_agents.testing import MemoryRecorder

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast, ove
 from weakref import WeakSet
 
 from configurable_agents.errors import InvalidValueError
+from configurable_agents.runtime import bounds
 from configurable_agents.runtime.active_node import (
     ActiveNode,
     RunScope,
@@ -35,7 +36,13 @@ from configurable_agents.runtime.active_node import (
 )
 from configurable_agents.runtime.bottlenecks import BottleneckAnalyzer
 from configurable_agents.runtime.critical_path import Span
-from configurable_agents.runtime.names import checked_name, checked_text, error_type_of, fitting_text
+from configurable_agents.runtime.names import (
+    checked_name,
+    checked_run_id,
+    checked_text,
+    error_type_of,
+    fitting_text,
+)
 from configurable_agents.runtime.profile_report import ProfileReport
 from configurable_agents.telemetry import (
     NO_SPAN,
@@ -61,20 +68,7 @@ if TYPE_CHECKING:  # pricing is loaded by the first LLM call, the client by the 
 
 __all__ = ["Run", "RunContext", "carry", "current_run", "observe_run"]
 
-TAGS_MAX = 32
-GRAPH_NODES_MAX = 10_000
-GRAPH_EDGES_MAX = 50_000
-ANOMALIES_MAX = 16
-"""Codes kept of one call; the first ones are kept."""
-DURATION_NS_MAX = 10**16
-"""About 116 days."""
-TIME_NS_MAX = 2**63 - 1
-RUN_ID_REFUSED = re.compile(r"['\"`\\]")
-RESERVED_RUN_IDS = frozenset({"latest"})
-"""The daemon refuses these too: run ids are quoted in queries, and `latest` asks for the newest."""
-SPAN_ID_MAX = 2**64 - 1
 SPAN_ID_HEX = re.compile("[0-9a-fA-F]{16}")
-ATTEMPT_MAX = 2**32 - 1
 
 UNREADABLE_CALL = "unreadable_call"
 
@@ -109,7 +103,7 @@ def observe_run(
     be set up, one warning is logged and the run is profiled and priced in this process only.
     """
     started = RunStarted(
-        run_id="" if run_id is None else _checked_run_id(run_id),
+        run_id="" if run_id is None else checked_run_id(run_id),
         experiment=checked_name(experiment, what="experiment"),
         workflow=checked_name(workflow, what="workflow"),
         started_unix_ns=0,
@@ -287,8 +281,8 @@ class Run:
         """
         usable = _Usable()
         now_ns = self.scope.unix_ns()
-        lasted_ns = usable.number("duration_ns", duration_ns, maximum=DURATION_NS_MAX)
-        began_ns = usable.number("started_unix_ns", started_unix_ns, maximum=TIME_NS_MAX)
+        lasted_ns = usable.number("duration_ns", duration_ns, maximum=bounds.DURATION_NS_MAX)
+        began_ns = usable.number("started_unix_ns", started_unix_ns, maximum=bounds.TIME_NS_MAX)
         began_ns = began_ns or now_ns - lasted_ns
         ending = usable.ending(status, error_type)
         place = self._place(usable, span_id, node_id)
@@ -318,13 +312,13 @@ class Run:
             service_tier=tier or fitting_text(reading.service_tier),
             batch=in_batch,
             time_to_first_token_ns=usable.number(
-                "time_to_first_token_ns", time_to_first_token_ns, maximum=DURATION_NS_MAX
+                "time_to_first_token_ns", time_to_first_token_ns, maximum=bounds.DURATION_NS_MAX
             ),
             response_id=fitting_text(reading.response_id),
             stated_cost_nanos=reading.stated_cost_nanos,
             error_type=usable.text("error_type", error_type),
-            attempt=usable.number("attempt", attempt, maximum=ATTEMPT_MAX) or 1,
-            anomalies=(*usable.anomalies, *reading.anomalies)[:ANOMALIES_MAX],
+            attempt=usable.number("attempt", attempt, maximum=bounds.ATTEMPT_MAX) or 1,
+            anomalies=(*usable.anomalies, *reading.anomalies)[: bounds.ANOMALIES_MAX],
             provider_known_by=assessed.provider_known_by,
             model_known_by=assessed.model_known_by,
             model_as_given=fitting_text(assessed.model_as_given),
@@ -389,7 +383,7 @@ class Run:
         )
 
         usable = _Usable()
-        began_ns = usable.number("started_unix_ns", started_unix_ns, maximum=TIME_NS_MAX)
+        began_ns = usable.number("started_unix_ns", started_unix_ns, maximum=bounds.TIME_NS_MAX)
         place = self._place(usable, None, None)
         settle = functools.partial(
             self.track_call,
@@ -434,9 +428,9 @@ class Run:
             self.scope.next_span_id() if span_id is None else _checked_span_id(span_id, what="span_id"),
             _checked_span_id(parent_span_id, what="parent_span_id", minimum=NO_SPAN),
             node_id,
-            _checked_count(attempt, what="attempt", minimum=1, maximum=ATTEMPT_MAX),
-            _checked_count(started_unix_ns, what="started_unix_ns", minimum=1, maximum=TIME_NS_MAX),
-            _checked_count(duration_ns, what="duration_ns", minimum=0, maximum=DURATION_NS_MAX),
+            _checked_count(attempt, what="attempt", minimum=1, maximum=bounds.ATTEMPT_MAX),
+            _checked_count(started_unix_ns, what="started_unix_ns", minimum=1, maximum=bounds.TIME_NS_MAX),
+            _checked_count(duration_ns, what="duration_ns", minimum=0, maximum=bounds.DURATION_NS_MAX),
             _checked_ending(status),
             checked_text(error_type, what="error_type"),
         )
@@ -664,20 +658,13 @@ def _home_estimator(home: Home | str | os.PathLike[str] | None) -> CostEstimator
         return None
 
 
-def _checked_run_id(run_id: object) -> str:
-    checked = checked_name(run_id, what="run_id")
-    if RUN_ID_REFUSED.search(checked) or checked in RESERVED_RUN_IDS:
-        raise InvalidValueError(f"{checked!r} cannot be a run_id: no quotes, no backslash, not `latest`")
-    return checked
-
-
 def _checked_tags(tags: object) -> tuple[tuple[str, str], ...]:
     if tags is None:
         return ()
     if not isinstance(tags, Mapping):
         raise InvalidValueError(f"tags must be a mapping of strings, not {type(tags).__name__}")
-    if len(tags) > TAGS_MAX:
-        raise InvalidValueError(f"{len(tags)} tags; at most {TAGS_MAX} can be recorded")
+    if len(tags) > bounds.TAGS_MAX:
+        raise InvalidValueError(f"{len(tags)} tags; at most {bounds.TAGS_MAX} can be recorded")
     return tuple(
         (checked_name(key, what="the name of a tag"), checked_text(value, what=f"the tag {key!r}"))
         for key, value in tags.items()
@@ -697,10 +684,10 @@ def _checked_graph(graph: object) -> Graph | None:
         )
         for source, target in graph.edges
     )
-    if len(nodes) > GRAPH_NODES_MAX or len(edges) > GRAPH_EDGES_MAX:
+    if len(nodes) > bounds.GRAPH_NODES_MAX or len(edges) > bounds.GRAPH_EDGES_MAX:
         raise InvalidValueError(
             f"the graph has {len(nodes):,} nodes and {len(edges):,} edges;"
-            f" at most {GRAPH_NODES_MAX:,} and {GRAPH_EDGES_MAX:,} can be recorded"
+            f" at most {bounds.GRAPH_NODES_MAX:,} and {bounds.GRAPH_EDGES_MAX:,} can be recorded"
         )
     return Graph(nodes, edges)
 
@@ -731,10 +718,10 @@ def _checked_count(value: object, *, what: str, minimum: int, maximum: int) -> i
 
 def _checked_span_id(value: object, *, what: str, minimum: int = 1) -> int:
     if not isinstance(value, str):
-        return _checked_count(value, what=what, minimum=minimum, maximum=SPAN_ID_MAX)
+        return _checked_count(value, what=what, minimum=minimum, maximum=bounds.SPAN_ID_MAX)
     if not SPAN_ID_HEX.fullmatch(value):
         raise InvalidValueError(f"{what} must be an integer or 16 hexadecimal digits, not {value[:40]!r}")
-    return _checked_count(int(value, 16), what=what, minimum=minimum, maximum=SPAN_ID_MAX)
+    return _checked_count(int(value, 16), what=what, minimum=minimum, maximum=bounds.SPAN_ID_MAX)
 
 
 def _checked_ending(status: object) -> Status:

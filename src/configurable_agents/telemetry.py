@@ -18,6 +18,10 @@ NANOS_PER_USD = 1_000_000_000
 NO_SPAN = 0
 """The `parent_span_id` of a node that runs directly in its run."""
 
+OTHER_NAME = "__other__"
+"""The node, provider or model under which everything beyond a limit of distinct names is added up. Its
+totals are exact."""
+
 
 class Status(IntEnum):
     """How a run, a node execution or a call ended. The numbers are the wire's and the ledger's."""

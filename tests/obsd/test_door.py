@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configurable_agents.obsd import limits
+from configurable_agents.errors import InvalidValueError
 from configurable_agents.obsd.door import check
+from configurable_agents.runtime import bounds
+from configurable_agents.runtime.names import NAME_LENGTH_MAX, checked_run_id
 from configurable_agents.telemetry import (
     Event,
     Graph,
@@ -23,7 +25,7 @@ from configurable_agents.telemetry import (
 )
 
 NOW = 1_795_336_467_000_000_000
-LONGEST = "n" * limits.NAME_LENGTH_MAX
+LONGEST = "n" * NAME_LENGTH_MAX
 STARTED = RunStarted("run", "support", "triage", NOW)
 NODE_STARTED = NodeStarted("run", 1, 0, "draft", 1, NOW)
 NODE = NodeFinished("run", 1, 0, "draft", 1, NOW, 1000, Status.OK, "")
@@ -46,23 +48,23 @@ def test_a_plain_event_enters(event: Event) -> None:
 AT_THE_LIMIT: list[tuple[Any, dict[str, Any]]] = [
     (NODE, {"node_id": LONGEST}),
     (NODE, {"node_id": "naïve — 東京 🚀"}),
-    (NODE, {"span_id": limits.UINT64_MAX}),
-    (NODE, {"parent_span_id": limits.UINT64_MAX}),
-    (NODE, {"attempt": limits.ATTEMPT_MAX}),
+    (NODE, {"span_id": bounds.UINT64_MAX}),
+    (NODE, {"parent_span_id": bounds.UINT64_MAX}),
+    (NODE, {"attempt": bounds.ATTEMPT_MAX}),
     (NODE, {"attempt": 0}),
     (NODE, {"started_unix_ns": 1}),
-    (NODE, {"started_unix_ns": limits.INT64_MAX}),
+    (NODE, {"started_unix_ns": bounds.INT64_MAX}),
     (NODE, {"duration_ns": 0}),
-    (NODE, {"duration_ns": limits.DURATION_NS_MAX}),
-    (CALL, {"usage": Usage(*[limits.TOKENS_MAX] * 9)}),
+    (NODE, {"duration_ns": bounds.DURATION_NS_MAX}),
+    (CALL, {"usage": Usage(*[bounds.TOKENS_MAX] * 9)}),
     (CALL, {"usage": None}),
     (CALL, {"stated_cost_nanos": 0}),
-    (CALL, {"stated_cost_nanos": limits.COST_NANOS_MAX}),
-    (CALL, {"anomalies": ("odd",) * limits.ANOMALIES_MAX}),
+    (CALL, {"stated_cost_nanos": bounds.COST_NANOS_MAX}),
+    (CALL, {"anomalies": ("odd",) * bounds.ANOMALIES_MAX}),
     (CALL, {"node_id": "", "provider": "", "model": ""}),
-    (CALL, {"time_to_first_token_ns": limits.DURATION_NS_MAX}),
-    (STARTED, {"tags": (("key", ""),) * limits.TAGS_MAX}),
-    (STARTED, {"graph": Graph(("n",) * limits.GRAPH_NODES_MAX, (("a", "b"),) * limits.GRAPH_EDGES_MAX)}),
+    (CALL, {"time_to_first_token_ns": bounds.DURATION_NS_MAX}),
+    (STARTED, {"tags": (("key", ""),) * bounds.TAGS_MAX}),
+    (STARTED, {"graph": Graph(("n",) * bounds.GRAPH_NODES_MAX, (("a", "b"),) * bounds.GRAPH_EDGES_MAX)}),
 ]
 
 
@@ -89,13 +91,16 @@ BEYOND: list[tuple[Any, dict[str, Any], str]] = [
     (NODE, {"span_id": 0}, "no_span_id"),
     (NODE, {"span_id": 2**64}, "no_span_id"),
     (NODE, {"parent_span_id": 1}, "own_parent"),
+    (NODE, {"parent_span_id": -1}, "span_id_out_of_range"),
+    (NODE, {"parent_span_id": 2**64}, "span_id_out_of_range"),
+    (CALL, {"span_id": 2**64}, "span_id_out_of_range"),
     (NODE, {"attempt": -1}, "attempt_out_of_range"),
     (NODE, {"attempt": 2**32}, "attempt_out_of_range"),
     (NODE, {"started_unix_ns": 0}, "time_out_of_range"),
     (NODE, {"started_unix_ns": -1}, "time_out_of_range"),
     (NODE, {"started_unix_ns": 2**63}, "time_out_of_range"),
     (NODE, {"duration_ns": -1}, "duration_out_of_range"),
-    (NODE, {"duration_ns": limits.DURATION_NS_MAX + 1}, "duration_out_of_range"),
+    (NODE, {"duration_ns": bounds.DURATION_NS_MAX + 1}, "duration_out_of_range"),
     (NODE, {"status": Status.UNSPECIFIED}, "no_status"),
     (NODE, {"status": Status.RUNNING}, "no_status"),
     (NODE, {"status": Status.INTERRUPTED}, "no_status"),
@@ -107,10 +112,10 @@ BEYOND: list[tuple[Any, dict[str, Any], str]] = [
     (CALL, {"response_id": "\x07"}, "unprintable_name"),
     (CALL, {"service_tier": "\x07"}, "unprintable_name"),
     (CALL, {"usage": Usage(output_tokens=-1)}, "tokens_out_of_range"),
-    (CALL, {"usage": Usage(web_searches=limits.TOKENS_MAX + 1)}, "tokens_out_of_range"),
+    (CALL, {"usage": Usage(web_searches=bounds.TOKENS_MAX + 1)}, "tokens_out_of_range"),
     (CALL, {"stated_cost_nanos": -1}, "cost_out_of_range"),
-    (CALL, {"stated_cost_nanos": limits.COST_NANOS_MAX + 1}, "cost_out_of_range"),
-    (CALL, {"anomalies": ("odd",) * (limits.ANOMALIES_MAX + 1)}, "too_many_anomalies"),
+    (CALL, {"stated_cost_nanos": bounds.COST_NANOS_MAX + 1}, "cost_out_of_range"),
+    (CALL, {"anomalies": ("odd",) * (bounds.ANOMALIES_MAX + 1)}, "too_many_anomalies"),
     (CALL, {"anomalies": ("",)}, "no_anomaly"),
     (CALL, {"time_to_first_token_ns": -1}, "duration_out_of_range"),
     (CALL, {"status": Status.UNSPECIFIED}, "no_status"),
@@ -119,11 +124,11 @@ BEYOND: list[tuple[Any, dict[str, Any], str]] = [
     (STARTED, {"workflow": ""}, "no_workflow"),
     (STARTED, {"started_unix_ns": 2**63}, "time_out_of_range"),
     (STARTED, {"mlflow_run_id": "\x00"}, "unprintable_name"),
-    (STARTED, {"tags": (("key", "value"),) * (limits.TAGS_MAX + 1)}, "too_many_tags"),
+    (STARTED, {"tags": (("key", "value"),) * (bounds.TAGS_MAX + 1)}, "too_many_tags"),
     (STARTED, {"tags": (("", "value"),)}, "no_tag"),
-    (STARTED, {"tags": (("key", "v" * (limits.TAG_LENGTH_MAX + 1)),)}, "name_too_long"),
-    (STARTED, {"graph": Graph(("n",) * (limits.GRAPH_NODES_MAX + 1))}, "graph_too_large"),
-    (STARTED, {"graph": Graph(edges=(("a", "b"),) * (limits.GRAPH_EDGES_MAX + 1))}, "graph_too_large"),
+    (STARTED, {"tags": (("key", "v" * (NAME_LENGTH_MAX + 1)),)}, "name_too_long"),
+    (STARTED, {"graph": Graph(("n",) * (bounds.GRAPH_NODES_MAX + 1))}, "graph_too_large"),
+    (STARTED, {"graph": Graph(edges=(("a", "b"),) * (bounds.GRAPH_EDGES_MAX + 1))}, "graph_too_large"),
     (STARTED, {"graph": Graph(("",))}, "no_node_id"),
     (STARTED, {"graph": Graph(edges=(("a", "\x00"),))}, "unprintable_name"),
     (FINISHED, {"run_id": ""}, "no_run_id"),
@@ -165,3 +170,13 @@ def test_messages_of_refusals_are_one_line() -> None:
         refusal = check(event._replace(**changes))
         assert refusal is not None
         assert "\n" not in str(refusal)
+
+
+@given(st.text(alphabet=st.sampled_from("ab'\"`\\\x00\n\u2028é latest"), max_size=8) | st.just("latest"))
+def test_a_run_id_that_the_recorder_takes_is_one_that_the_door_takes(run_id: str) -> None:
+    try:
+        checked_run_id(run_id)
+    except InvalidValueError:
+        assert verdict(NODE._replace(run_id=run_id)) != "taken"
+    else:
+        assert verdict(NODE._replace(run_id=run_id)) == "taken"

@@ -28,6 +28,7 @@ from configurable_agents.obsd.ledger.writer import SqliteLedger
 from configurable_agents.obsd.pricing import CallPricer
 from configurable_agents.obsd.records import Batch, Refusal
 from configurable_agents.observability.cost_summary import CostSummary
+from configurable_agents.runtime import bounds
 from configurable_agents.telemetry import Event, Graph, Status, Usage
 from configurable_agents.wire.report_records import Scope
 
@@ -272,10 +273,10 @@ def test_totals_equal_the_rows(book: Any, events: Any) -> None:
 
 def test_totals_beyond_64_bits_stop_there_and_poison_nothing(book: Any, events: Any) -> None:
     """A hostile workflow; without a bound the sum became a float, or stopped the daemon at every resend."""
-    longest = [events.node("hostile", span + 1, duration_ns=limits.DURATION_NS_MAX) for span in range(1000)]
+    longest = [events.node("hostile", span + 1, duration_ns=bounds.DURATION_NS_MAX) for span in range(1000)]
     dearest = [
         events.call(
-            f"c{number}", usage=Usage(*[limits.TOKENS_MAX] * 9), stated_cost_nanos=limits.COST_NANOS_MAX
+            f"c{number}", usage=Usage(*[bounds.TOKENS_MAX] * 9), stated_cost_nanos=bounds.COST_NANOS_MAX
         )
         for number in range(10_000)
     ]
@@ -283,7 +284,7 @@ def test_totals_beyond_64_bits_stop_there_and_poison_nothing(book: Any, events: 
     book.commit(longest, first=1000)
     book.commit(dearest, first=2000)
     book.commit([events.node("draft", 5000, run_id="honest")], first=12_000)
-    top = limits.INT64_MAX
+    top = bounds.INT64_MAX
     assert book.rows(
         "SELECT total_ns FROM node_totals JOIN names n ON n.id = node WHERE name = 'hostile'"
     ) == [(top,)]
@@ -441,7 +442,7 @@ def test_events_before_their_start_belong_to_a_run_that_gets_its_name_later(book
 
 
 def test_a_run_known_by_its_end_alone_is_in_the_reports(book: Any, events: Any) -> None:
-    book.commit([events.finished(finished_unix_ns=5, duration_ns=limits.DURATION_NS_MAX)])
+    book.commit([events.finished(finished_unix_ns=5, duration_ns=bounds.DURATION_NS_MAX)])
     [run], matching = book.ask(lambda connection: queries.list_runs(connection, Scope(), limit=5))
     assert (run.run_id, run.status, matching) == ("run", Status.OK, 1)
 

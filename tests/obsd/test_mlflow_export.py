@@ -18,6 +18,7 @@ from configurable_agents.obsd.exporters.protocol import ExportOutcome
 from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.observability import mlflow_names as names
+from configurable_agents.runtime import bounds
 from configurable_agents.telemetry import Status
 
 
@@ -348,7 +349,7 @@ def test_node_names_of_any_kind_come_back_from_their_metrics(
 
 def test_points_far_in_the_future_are_taken(export: Export, events: Any, whole_run: Any) -> None:
     run = whole_run(nodes=0)
-    late = events.node("late", 1, started_unix_ns=limits.INT64_MAX, duration_ns=limits.DURATION_NS_MAX)
+    late = events.node("late", 1, started_unix_ns=bounds.INT64_MAX, duration_ns=bounds.DURATION_NS_MAX)
     export.commit([run[0], late, run[-1]])
     export.all()
     assert [step for step, _, _ in export.points("node_late_duration_ms")] == [1]

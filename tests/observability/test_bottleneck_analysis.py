@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from configurable_agents.errors import InvalidValueError
 from configurable_agents.runtime import bottlenecks as bottlenecks_module
-from configurable_agents.runtime.bottlenecks import OTHER_NODE_ID
 from configurable_agents.runtime.critical_path import Span
 from configurable_agents.runtime.profiler import BottleneckAnalyzer, NodeTimings
+from configurable_agents.telemetry import OTHER_NAME
 
 ENTRY_KEYS = {"node_id", "total_duration_ms", "avg_duration_ms", "call_count", "percent_of_total"}
 
@@ -221,9 +221,9 @@ def test_nodes_beyond_the_limit_are_added_up_in_one_node_with_exact_totals() -> 
 
     nodes = {node.node_id: node for node in analyzer.report().nodes}
 
-    assert nodes.keys() == {"node0", "node1", "node2", OTHER_NODE_ID}
-    assert nodes[OTHER_NODE_ID].calls == 7
-    assert nodes[OTHER_NODE_ID].total_ns == 14_000_000
+    assert nodes.keys() == {"node0", "node1", "node2", OTHER_NAME}
+    assert nodes[OTHER_NAME].calls == 7
+    assert nodes[OTHER_NAME].total_ns == 14_000_000
     assert nodes["node0"].calls == 2
 
 
@@ -236,8 +236,8 @@ def test_spans_beyond_the_limit_of_names_are_added_up_in_that_node_too() -> None
     nodes = {node.node_id: node for node in analyzer.report().nodes}
 
     assert len(nodes) == 3
-    assert nodes[OTHER_NODE_ID].calls == nodes[OTHER_NODE_ID].errors == 4
-    assert nodes[OTHER_NODE_ID].total_ns == 40
+    assert nodes[OTHER_NAME].calls == nodes[OTHER_NAME].errors == 4
+    assert nodes[OTHER_NAME].total_ns == 40
 
 
 @pytest.mark.parametrize("parent_first", [True, False])

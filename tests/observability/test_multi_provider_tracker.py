@@ -22,7 +22,7 @@ from configurable_agents.errors import InvalidValueError
 from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost
 from configurable_agents.observability.multi_provider_tracker import (
     MODELS_MAX,
-    OTHER,
+    OTHER_NAME,
     MultiProviderCostTracker,
     merged_summaries,
     summary_from_json,
@@ -282,7 +282,7 @@ def test_models_beyond_the_limit_are_added_up_together() -> None:
     summary = tracker.summary()
     assert len(summary.models) == MODELS_MAX + 1
     assert summary.totals.calls == MODELS_MAX + 10
-    assert next(entry for entry in summary.models if entry.model == OTHER).totals.calls == 10
+    assert next(entry for entry in summary.models if entry.model == OTHER_NAME).totals.calls == 10
 
 
 def test_summaries_of_several_runs_are_summed() -> None:

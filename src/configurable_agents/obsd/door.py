@@ -1,14 +1,15 @@
-"""The door: what an event's fields may hold. Everything that enters the ledger has passed `check`."""
+"""The door: what a message may hold. All that enters the ledger has passed `check_batch` and `check`."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from configurable_agents.errors import RecordRefusedError
+from configurable_agents.errors import RecordRefusedError, WireFormatError
 from configurable_agents.obsd import limits
+from configurable_agents.runtime import bounds
+from configurable_agents.runtime.names import NAME_LENGTH_MAX, UNPRINTABLE, can_be_run_id
 from configurable_agents.telemetry import (
     Event,
     LlmCall,
@@ -19,16 +20,19 @@ from configurable_agents.telemetry import (
     Status,
 )
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""Control characters, line separators and lone surrogates: nothing a terminal or MLflow may be sent."""
-
-_QUOTING = re.compile(r"['\"`\\]")
-"""What a run id may not hold: it is quoted in queries of other systems."""
-
-RESERVED_RUN_IDS = frozenset({"latest"})
-"""Mean something else where a run id is asked for."""
-
 _ENDINGS = frozenset((Status.OK, Status.ERROR, Status.CANCELLED))
+
+
+def check_batch(producer_id: bytes, first_sequence: int, event_count: int) -> None:
+    """Raises `WireFormatError` for a batch whose identity, place or size is not the protocol's."""
+    if len(producer_id) != limits.PRODUCER_ID_BYTES:
+        raise WireFormatError(
+            f"a producer id has {limits.PRODUCER_ID_BYTES} bytes, this one {len(producer_id)}"
+        )
+    if event_count > limits.BATCH_EVENTS_MAX:
+        raise WireFormatError(f"a batch has at most {limits.BATCH_EVENTS_MAX} events, this one {event_count}")
+    if not 0 <= first_sequence <= bounds.INT64_MAX - limits.BATCH_EVENTS_MAX:
+        raise WireFormatError("a sequence is out of range")
 
 
 def check(event: Event) -> RecordRefusedError | None:
@@ -56,12 +60,13 @@ def _is_ordinary(event: NodeFinished) -> bool:
     return (
         _is_run_id(run_id)
         and _is_name(node_id)
-        and 0 < span_id <= limits.UINT64_MAX
+        and 0 < span_id <= bounds.SPAN_ID_MAX
+        and 0 <= parent_span_id <= bounds.SPAN_ID_MAX
         and parent_span_id != span_id
-        and 0 < started_unix_ns <= limits.INT64_MAX
-        and 0 <= duration_ns <= limits.DURATION_NS_MAX
+        and 0 < started_unix_ns <= bounds.TIME_NS_MAX
+        and 0 <= duration_ns <= bounds.DURATION_NS_MAX
         and status is Status.OK
-        and 0 <= attempt <= limits.ATTEMPT_MAX
+        and 0 <= attempt <= bounds.ATTEMPT_MAX
         and not error
     )
 
@@ -92,6 +97,7 @@ def _check_node_started(event: NodeStarted) -> None:
 def _check_llm_call(event: LlmCall) -> None:
     _run_id(event.run_id)
     _name("call_id", event.call_id)
+    _place("span_id", event.span_id)
     for field in ("node_id", "provider", "model", "service_tier", "response_id", "error_type"):
         _optional_name(field, getattr(event, field))
     _time(event.started_unix_ns)
@@ -99,11 +105,11 @@ def _check_llm_call(event: LlmCall) -> None:
     _duration(event.time_to_first_token_ns)
     _ending(event.status)
     _attempt(event.attempt)
-    if event.usage is not None and not all(0 <= count <= limits.TOKENS_MAX for count in event.usage):
+    if event.usage is not None and not all(0 <= count <= bounds.TOKENS_MAX for count in event.usage):
         raise RecordRefusedError("tokens_out_of_range", f"token counts of {event.call_id} are out of range")
-    if event.stated_cost_nanos is not None and not 0 <= event.stated_cost_nanos <= limits.COST_NANOS_MAX:
+    if event.stated_cost_nanos is not None and not 0 <= event.stated_cost_nanos <= bounds.COST_NANOS_MAX:
         raise RecordRefusedError("cost_out_of_range", f"the stated cost of {event.call_id} is out of range")
-    if len(event.anomalies) > limits.ANOMALIES_MAX:
+    if len(event.anomalies) > bounds.ANOMALIES_MAX:
         raise RecordRefusedError("too_many_anomalies", f"{len(event.anomalies)} anomalies")
     for anomaly in event.anomalies:
         _name("anomaly", anomaly)
@@ -118,8 +124,8 @@ def _check_run_started(event: RunStarted) -> None:
     _name("workflow", event.workflow)
     _optional_name("mlflow_run_id", event.mlflow_run_id)
     _time(event.started_unix_ns)
-    if len(event.tags) > limits.TAGS_MAX:
-        raise RecordRefusedError("too_many_tags", f"{len(event.tags)} tags; the limit is {limits.TAGS_MAX}")
+    if len(event.tags) > bounds.TAGS_MAX:
+        raise RecordRefusedError("too_many_tags", f"{len(event.tags)} tags; the limit is {bounds.TAGS_MAX}")
     for key, value in event.tags:
         _name("tag", key)
         _optional_name("tag", value)
@@ -128,7 +134,7 @@ def _check_run_started(event: RunStarted) -> None:
 
 
 def _check_graph(nodes: tuple[str, ...], edges: tuple[tuple[str, str], ...]) -> None:
-    if len(nodes) > limits.GRAPH_NODES_MAX or len(edges) > limits.GRAPH_EDGES_MAX:
+    if len(nodes) > bounds.GRAPH_NODES_MAX or len(edges) > bounds.GRAPH_EDGES_MAX:
         raise RecordRefusedError("graph_too_large", f"a graph of {len(nodes)} nodes and {len(edges)} edges")
     for node_id in nodes:
         _name("node_id", node_id)
@@ -158,15 +164,22 @@ def _span(event: NodeStarted | NodeFinished) -> None:
     _run_id(event.run_id)
     _name("node_id", event.node_id)
     _attempt(event.attempt)
-    if not 0 < event.span_id <= limits.UINT64_MAX:
+    if not 0 < event.span_id <= bounds.SPAN_ID_MAX:
         raise RecordRefusedError("no_span_id", f"an execution of {event.node_id!r} without a span id")
     if event.parent_span_id == event.span_id:
         raise RecordRefusedError("own_parent", f"an execution of {event.node_id!r} is its own parent")
+    _place("parent_span_id", event.parent_span_id)
+
+
+def _place(field: str, span_id: int) -> None:
+    """0 stands for the run itself."""
+    if not 0 <= span_id <= bounds.SPAN_ID_MAX:
+        raise RecordRefusedError("span_id_out_of_range", f"a {field} of {span_id}")
 
 
 def _run_id(run_id: str) -> None:
     _name("run_id", run_id)
-    if _QUOTING.search(run_id) or run_id in RESERVED_RUN_IDS:
+    if not can_be_run_id(run_id):
         raise RecordRefusedError("unfit_run_id", f"{run_id!r} cannot be a run id")
 
 
@@ -177,24 +190,24 @@ def _name(field: str, value: str) -> None:
 
 
 def _optional_name(field: str, value: str) -> None:
-    if len(value) > limits.NAME_LENGTH_MAX:
+    if len(value) > NAME_LENGTH_MAX:
         raise RecordRefusedError("name_too_long", f"{field} has {len(value)} characters")
-    if not value.isprintable() and _UNPRINTABLE.search(value):
+    if not value.isprintable() and UNPRINTABLE.search(value):
         raise RecordRefusedError("unprintable_name", f"{field} has control characters")
 
 
 def _time(unix_ns: int) -> None:
-    if not 0 < unix_ns <= limits.INT64_MAX:
+    if not 0 < unix_ns <= bounds.TIME_NS_MAX:
         raise RecordRefusedError("time_out_of_range", f"a time of {unix_ns} ns since 1970")
 
 
 def _duration(duration_ns: int) -> None:
-    if not 0 <= duration_ns <= limits.DURATION_NS_MAX:
+    if not 0 <= duration_ns <= bounds.DURATION_NS_MAX:
         raise RecordRefusedError("duration_out_of_range", f"a duration of {duration_ns} ns")
 
 
 def _attempt(attempt: int) -> None:
-    if not 0 <= attempt <= limits.ATTEMPT_MAX:
+    if not 0 <= attempt <= bounds.ATTEMPT_MAX:
         raise RecordRefusedError("attempt_out_of_range", f"attempt {attempt}")
 
 

@@ -1,4 +1,7 @@
-"""Every bound of the daemon by name, and what happens when it is reached."""
+"""Every bound of the daemon by name, and what happens when it is reached.
+
+What a record itself may hold is bounded in `runtime.bounds` and `runtime.names`, which its recorder keeps to.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +13,6 @@ BATCH_EVENTS_MAX = 2000
 
 PRODUCER_ID_BYTES = 16
 """A batch with an identity of another length is refused whole (INVALID_ARGUMENT)."""
-
-NAME_LENGTH_MAX = 256
-"""Characters of an id or a name. An event with a longer one is refused."""
-
-TAGS_MAX = 32
-TAG_LENGTH_MAX = 256
-"""An event with more or longer tags is refused."""
-
-GRAPH_NODES_MAX = 10_000
-GRAPH_EDGES_MAX = 50_000
-"""A run that declares a larger graph is refused its RunStarted."""
-
-ANOMALIES_MAX = 16
-ATTEMPT_MAX = 2**32 - 1
-TOKENS_MAX = 10**15
-"""Per class and call. An event beyond these is refused."""
-
-DURATION_NS_MAX = 10**16
-"""About 116 days. An event with a longer duration is refused, so that sums stay within 64 bits."""
-
-COST_NANOS_MAX = 10**15
-"""A million dollars for one call. An event with a higher stated cost is refused."""
-
-INT64_MAX = 2**63 - 1
-UINT64_MAX = 2**64 - 1
 
 PENDING_BYTES_MAX = 32 * 1024 * 1024
 """Received and not yet committed, of all connections. At the bound receivers stop reading, and HTTP/2

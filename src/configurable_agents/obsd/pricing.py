@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
-from configurable_agents.obsd import limits
 from configurable_agents.observability.cost_estimator import CostEstimator, Price
+from configurable_agents.runtime import bounds
 from configurable_agents.telemetry import LlmCall, PriceStatus
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class CallPricer:
         except Exception as error:  # noqa: BLE001 - the call must be kept, whatever becomes of its price
             _log.exception("pricing failed for %s/%s", call.provider, call.model)
             return Price(PriceStatus.UNPRICED, reason=f"pricing failed: {type(error).__name__}")
-        if price.cost_nanos > limits.COST_NANOS_MAX:
+        if price.cost_nanos > bounds.COST_NANOS_MAX:
             return Price(PriceStatus.UNPRICED, card=price.card, reason="its price is no amount anyone pays")
         return price
 

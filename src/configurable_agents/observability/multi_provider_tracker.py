@@ -13,14 +13,13 @@ from configurable_agents.observability.cost_summary import NO_CALLS, CallTotals,
 from configurable_agents.observability.merging import identifies_call, precedence
 from configurable_agents.observability.providers import detect_provider, normalise_model
 from configurable_agents.observability.usage import MODEL_NAME_TOO_LONG, UsageReading, read_usage
-from configurable_agents.telemetry import Usage
+from configurable_agents.telemetry import OTHER_NAME, Usage
 
 if TYPE_CHECKING:
     from configurable_agents.observability.mlflow_tracker import ExperimentCosts, MLFlowTracker
 
 MODELS_MAX = 1_000
 """Pairs of provider and model told apart; calls of further ones are added up under `__other__`."""
-OTHER = "__other__"
 RESPONSES_MAX = 20_000
 """Responses remembered by id, to count one that is tracked twice once; the oldest is forgotten."""
 MODEL_CHARS_MAX = 256
@@ -161,7 +160,7 @@ class MultiProviderCostTracker:
         key = (assessed.provider, assessed.model)
         with self._lock:
             if key not in self._totals and len(self._totals) >= MODELS_MAX:
-                key = (OTHER, OTHER)
+                key = (OTHER_NAME, OTHER_NAME)
             if self._counts_responses_once and identifies_call(
                 assessed.reading.response_id, assessed.provider
             ):

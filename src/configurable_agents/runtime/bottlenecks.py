@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any
 
 from configurable_agents.errors import InvalidValueError
+from configurable_agents.runtime import bounds
 from configurable_agents.runtime.critical_path import Span, node_profiles, self_times
 from configurable_agents.runtime.fork_safety import repair_after_fork
 from configurable_agents.runtime.names import checked_name
@@ -19,12 +20,7 @@ from configurable_agents.runtime.profile_report import (
     ProfileReport,
     sorted_profiles,
 )
-
-OTHER_NODE_ID = "__other__"
-"""Collects the executions of all nodes beyond the limit of distinct names; its totals are exact."""
-
-NODE_COUNT_MAX = 10_000
-"""Distinct nodes an analyzer keeps apart unless told otherwise."""
+from configurable_agents.telemetry import OTHER_NAME
 
 PENDING_MAX = 16
 """Executions that wait to be added up. Small, so that the caller that adds up notices little."""
@@ -43,7 +39,7 @@ class BottleneckAnalyzer:
     that ends inside the garbage collector or a signal handler can never find a lock held by its own thread.
     """
 
-    def __init__(self, enabled: bool = True, *, node_count_max: int = NODE_COUNT_MAX) -> None:  # noqa: FBT001, FBT002  the plan's signature
+    def __init__(self, enabled: bool = True, *, node_count_max: int = bounds.RUN_NODES_MAX) -> None:  # noqa: FBT001, FBT002  the plan's signature
         """`node_count_max`: distinct nodes kept apart; the rest is added up under `__other__`."""
         if isinstance(node_count_max, bool) or not isinstance(node_count_max, int) or node_count_max < 1:
             raise InvalidValueError(f"node_count_max must be a whole number from 1, not {node_count_max!r}")
@@ -165,7 +161,7 @@ class BottleneckAnalyzer:
 
     def _new_timings(self, node_id: str) -> NodeTimings:
         if len(self._timings) >= self._node_count_max:
-            node_id = OTHER_NODE_ID
+            node_id = OTHER_NAME
         return self._timings.setdefault(node_id, NodeTimings(node_id))
 
     def _settle_older_spans(self) -> None:
@@ -182,7 +178,7 @@ class BottleneckAnalyzer:
         for part in more:
             name = part.node_id
             if name not in sums and len(sums) >= self._node_count_max:
-                name = OTHER_NODE_ID
+                name = OTHER_NAME
             sums[name] = _sum_of(sums.get(name), part, node_id=name)
         return list(sums.values())
 

@@ -1,4 +1,5 @@
-"""Which names can be recorded. The daemon refuses others, so they are refused where they are given."""
+"""Which names can be recorded. The daemon's door keeps the same rules, so that what it would refuse is
+refused where it is given. The figures of a record have theirs in `runtime.bounds`."""
 
 from __future__ import annotations
 
@@ -11,6 +12,11 @@ NAME_LENGTH_MAX = 256
 
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Control characters, line separators, and surrogates (which UTF-8 cannot carry)."""
+
+RESERVED_RUN_IDS = frozenset({"latest"})
+"""Mean something else where a run id is asked for."""
+
+_QUOTING = re.compile(r"['\"`\\]")
 
 
 def checked_name(value: object, *, what: str) -> str:
@@ -33,6 +39,19 @@ def checked_text(value: object, *, what: str) -> str:
     if UNPRINTABLE.search(value):
         raise InvalidValueError(f"{what} {value!r} holds control characters or is not valid Unicode")
     return value
+
+
+def checked_run_id(value: object) -> str:
+    """A name that can also be a run's id."""
+    checked = checked_name(value, what="run_id")
+    if not can_be_run_id(checked):
+        raise InvalidValueError(f"{checked!r} cannot be a run_id: no quotes, no backslash, not `latest`")
+    return checked
+
+
+def can_be_run_id(name: str) -> bool:
+    """Whether a name may be a run's id: it is quoted in queries of other systems, and some are reserved."""
+    return not _QUOTING.search(name) and name not in RESERVED_RUN_IDS
 
 
 def fitting_text(text: str) -> str:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from configurable_agents.errors import InvalidValueError
+from configurable_agents.runtime import bounds
 from configurable_agents.runtime.active_node import (
     ActiveNode,
     Placeholder,
@@ -38,7 +39,6 @@ __all__ = [
     "set_profiler",
 ]
 
-ATTEMPT_MAX = 2**32 - 1
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -150,7 +150,7 @@ def reset_profiler(token: ContextToken) -> None:
 
 
 def checked_attempt(attempt: object) -> int:
-    if isinstance(attempt, bool) or not isinstance(attempt, int) or not 1 <= attempt <= ATTEMPT_MAX:
+    if isinstance(attempt, bool) or not isinstance(attempt, int) or not 1 <= attempt <= bounds.ATTEMPT_MAX:
         raise InvalidValueError(f"attempt must be a whole number from 1, not {attempt!r}")
     return attempt
 

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from configurable_agents.obsd import limits
 from configurable_agents.observability.cost_estimator import Price
 from configurable_agents.observability.cost_summary import CallTotals
+from configurable_agents.runtime import bounds
 from configurable_agents.telemetry import LlmCall, PriceStatus, Status, Usage
 
 CallKey = tuple[int, int, int, int]
@@ -107,7 +107,7 @@ def stored_call(row: tuple[Any, ...]) -> StoredCall:
     call = LlmCall(
         run_id=run_id,
         call_id=call_id,
-        span_id=span_id & limits.UINT64_MAX,
+        span_id=span_id & bounds.UINT64_MAX,
         node_id=node_id,
         provider=provider_name,
         model=model_name,
@@ -153,4 +153,4 @@ def totals_of(call: LlmCall, status: PriceStatus, cost_nanos: int) -> CallTotals
 
 def signed(span_id: int) -> int:
     """A 64-bit id as SQLite's signed integer with the same bits."""
-    return span_id - (1 << 64) if span_id > limits.INT64_MAX else span_id
+    return span_id - (1 << 64) if span_id > bounds.INT64_MAX else span_id

@@ -38,6 +38,7 @@ from configurable_agents.observability.cost_estimator import Price
 from configurable_agents.observability.cost_summary import NO_CALLS, CallTotals, sum_totals
 from configurable_agents.observability.merging import identifies_call, precedence_of
 from configurable_agents.observability.price_table import RateCard
+from configurable_agents.runtime import bounds
 from configurable_agents.telemetry import (
     Event,
     LlmCall,
@@ -574,8 +575,8 @@ class _Change:
                 run.run,
                 delta.node,
                 delta.calls_before + delta.calls,
-                span_id if span_id <= limits.INT64_MAX else span_id - _SIGN,
-                parent_span_id if parent_span_id <= limits.INT64_MAX else parent_span_id - _SIGN,
+                span_id if span_id <= bounds.INT64_MAX else span_id - _SIGN,
+                parent_span_id if parent_span_id <= bounds.INT64_MAX else parent_span_id - _SIGN,
                 attempt,
                 started_unix_ns,
                 duration_ns,
@@ -738,7 +739,7 @@ class _Change:
                 (
                     delta.events,
                     delta.node_executions,
-                    min(delta.last_event_unix_ns, limits.INT64_MAX),
+                    min(delta.last_event_unix_ns, bounds.INT64_MAX),
                     received,
                     delta.run,
                 )
@@ -754,7 +755,7 @@ class _Change:
     def _node_totals(self, delta: _NodeDelta) -> tuple[int, ...]:
         run, node = delta.run.run, delta.node
         self._ledger.note_call_count(run, node, delta.calls_before + delta.calls)
-        total_ns = min(delta.total_ns, limits.INT64_MAX)
+        total_ns = min(delta.total_ns, bounds.INT64_MAX)
         return run, node, delta.calls, delta.errors, total_ns, delta.max_ns
 
     def _any_open(self) -> bool:
@@ -778,7 +779,7 @@ def _flat(totals: CallTotals) -> tuple[int, ...]:
         totals.free_tokens,
         totals.merged_calls,
     )
-    return tuple(min(figure, limits.INT64_MAX) for figure in figures)
+    return tuple(min(figure, bounds.INT64_MAX) for figure in figures)
 
 
 _SIGN = 1 << 64
