@@ -97,6 +97,20 @@ def test_an_announced_node_is_open_until_it_ends_or_its_run_does(book: Any, even
     assert book.rows("SELECT span_id FROM open_nodes") == []
 
 
+def test_a_node_announced_after_it_ended_is_not_open(book: Any, events: Any) -> None:
+    """Its end and its announcement come from two threads of its process."""
+    book.commit([events.node("a", 1)])
+    book.commit([events.node("b", 2), events.node_started("c", span_id=3)], first=1)
+    book.commit([events.node_started("a", span_id=1), events.node_started("b", span_id=2)], first=3)
+    assert book.rows("SELECT span_id FROM open_nodes") == [(3,)]
+
+
+def test_a_node_announced_after_its_run_is_over_is_not_open(book: Any, events: Any) -> None:
+    book.commit([events.started(), events.finished()])
+    book.commit([events.node_started("a", span_id=1)], first=2)
+    assert book.rows("SELECT span_id FROM open_nodes") == []
+
+
 def test_call_indices_are_gapless_per_run_and_node_also_after_a_restart(
     tmp_path: Path, pricer: CallPricer, events: Any
 ) -> None:
@@ -127,6 +141,20 @@ def test_every_committed_event_has_a_number_of_its_own_without_gaps(book: Any, e
     )
     assert [number for (number,) in numbers] == list(range(1, 15))
     assert book.rows("SELECT value FROM counters WHERE name = 'events_committed'") == [(14,)]
+
+
+def test_the_number_of_an_event_whose_row_was_removed_is_never_used_again(
+    tmp_path: Path, pricer: CallPricer, events: Any
+) -> None:
+    """An exporter that has passed a number would take another event for one that it has had."""
+    path = tmp_path / "ledger.db"
+    with SqliteLedger(path, pricer) as ledger:
+        ledger.commit([Batch(events.PRODUCER, 0, [events.node(), events.node("b", 2)])])
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM node_executions")
+    with SqliteLedger(path, pricer) as ledger:
+        ledger.commit([Batch(events.PRODUCER, 2, [events.node("c", 3)])])
+        assert ledger.connection.execute("SELECT seq FROM node_executions").fetchall() == [(3,)]
 
 
 # -- once -------------------------------------------------------------------------------------------

@@ -47,6 +47,10 @@ NAMES_CACHED_MAX = 100_000
 COUNTERS_CACHED_MAX = 200_000
 """Call counters of run and node kept in memory. At the bound the cache is emptied; the ledger has them."""
 
+ANNOUNCED_LATE_EVENTS_MAX = 5_000
+"""A node that was told to have ended and is announced after up to so many further events is known to
+have ended. Announced later still, it is shown as running until its run ends."""
+
 EXPORT_EVENTS_MAX = 5_000
 """Events of one export. The rest waits for the next."""
 

@@ -57,8 +57,15 @@ RUN_STARTED, RUN_FINISHED, RUN_INTERRUPTED = 1, 2, 3
 _INSERT_EXECUTION = "INSERT INTO node_executions VALUES (?,?,?,?,?,?,?,?,?,?,?)"
 _INSERT_CALL = f"INSERT INTO llm_calls VALUES ({','.join('?' * 36)})"
 _INSERT_RUN_EVENT = "INSERT INTO run_events VALUES (?,?,?)"
-_INSERT_OPEN_NODE = "INSERT OR IGNORE INTO open_nodes VALUES (?,?,?,?,?,?)"
+_INSERT_OPEN_NODE = f"""
+INSERT OR IGNORE INTO open_nodes SELECT id, ?, ?, ?, ?, ? FROM runs
+WHERE id = ? AND status = {int(Status.RUNNING)}
+"""
 _DELETE_OPEN_NODE = "DELETE FROM open_nodes WHERE run = ? AND span_id = ?"
+_CLOSE_FINISHED_BEFORE = """
+DELETE FROM open_nodes WHERE (run, span_id) IN (SELECT run, span_id FROM node_executions WHERE seq > ?)
+"""
+"""A node that ends while it is being announced is told of in the wrong order."""
 
 _ADD_NODE_TOTALS = """
 INSERT INTO node_totals (run, node, calls, errors, total_ns, max_ns) VALUES (?,?,?,?,?,?)
@@ -138,10 +145,8 @@ INSERT INTO exported_runs VALUES (?,?,?,?) ON CONFLICT (exporter, run) DO UPDATE
 
 _SET_ASIDE = "INSERT OR IGNORE INTO dead_letters VALUES (?,?,?,?)"
 
-_LAST_SEQ = """
-SELECT max(coalesce((SELECT max(seq) FROM node_executions), 0), coalesce((SELECT max(seq) FROM llm_calls), 0),
-    coalesce((SELECT max(seq) FROM run_events), 0))
-"""
+_LAST_SEQ = "SELECT coalesce((SELECT value FROM counters WHERE name = 'events_committed'), 0)"
+"""Not the highest number that is still there: rows are removed, and a number must never be used again."""
 
 _UNFINISHED = """
 SELECT r.run_id, p.producer_id, r.status, r.last_received_unix_ns
@@ -597,12 +602,12 @@ class _Change:
         node = self._ledger.name_id(event.node_id)
         self._opened.append(
             (
-                run,
                 signed(event.span_id),
                 signed(event.parent_span_id),
                 node,
                 event.attempt,
                 event.started_unix_ns,
+                run,
             )
         )
 
@@ -687,7 +692,6 @@ class _Change:
             (int(event.status), event.finished_unix_ns, event.duration_ns, event.error_type, run),
         )
         self._ledger.connection.execute("DELETE FROM open_nodes WHERE run = ?", (run,))
-        self._opened = [opened for opened in self._opened if opened[0] != run]
         self._run_events.append((self._next_seq(), run, RUN_FINISHED))
         self._touch(run, event.finished_unix_ns)
 
@@ -725,6 +729,9 @@ class _Change:
         write(_INSERT_RUN_EVENT, self._run_events)
         if self._opened:
             write(_INSERT_OPEN_NODE, self._opened)
+            self._ledger.connection.execute(
+                _CLOSE_FINISHED_BEFORE, (self._seq_before - limits.ANNOUNCED_LATE_EVENTS_MAX,)
+            )
         if self._any_open():
             write(_DELETE_OPEN_NODE, [(row[1], row[4]) for row in self._executions])
         write(_ADD_NODE_TOTALS, [self._node_totals(delta) for delta in self._nodes.values()])
