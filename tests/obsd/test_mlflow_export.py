@@ -453,3 +453,33 @@ def test_the_ledger_names_the_mlflow_run(export: Export, whole_run: Any) -> None
     with closing(sqlite3.connect(export.book.path)) as connection:
         [(foreign_id,)] = connection.execute("SELECT foreign_id FROM exported_runs").fetchall()
     assert foreign_id == export.run().info.run_id
+
+
+# -- the ledger meanwhile ----------------------------------------------------------------------------------
+
+
+class LookingClient:
+    """MLflow's client, and whether the ledger was being read at any of its calls."""
+
+    def __init__(self, client: Any, is_reading: Callable[[], bool]) -> None:
+        self._client = client
+        self._is_reading = is_reading
+        self.read_during: list[str] = []
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls += 1
+        if self._is_reading():
+            self.read_during.append(name)
+        return getattr(self._client, name)
+
+
+def test_the_ledger_is_not_read_while_mlflow_writes(export: Export, whole_run: Any, events: Any) -> None:
+    """A reader that stays keeps SQLite's log from being folded in, and MLflow may hang for 90 s."""
+    client = LookingClient(export.client, lambda: export._connection.in_transaction)
+    export.exporter = MlflowExporter(export._connection, client, artifact_location=export.artifacts.as_uri())
+    export.commit(whole_run())
+    export.commit([events.started("live", experiment=export.experiment)], first=8)
+    export.all()
+    assert client.calls > 5
+    assert client.read_during == []

@@ -29,6 +29,9 @@ from configurable_agents.obsd.ledger import export_queries, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.ledger.export_queries import NodePoint, Page, RunHead
 from configurable_agents.observability import mlflow_names as names
+from configurable_agents.observability.cost_summary import CostSummary
+from configurable_agents.runtime.profile_report import ProfileReport
+from configurable_agents.runtime.timeline import Timeline
 from configurable_agents.runtime.timeline_page import timeline_page
 from configurable_agents.telemetry import Status
 
@@ -78,6 +81,17 @@ class _Point(NamedTuple):
     metric: Any
 
 
+class _Final(NamedTuple):
+    """What MLflow is told of a run that is over, from one look at the ledger."""
+
+    head: RunHead
+    summary: CostSummary
+    profile: ProfileReport
+    totals: list[_Point]
+    timeline: Timeline | None
+    """`None` for a run too long for a picture."""
+
+
 class MlflowExporter:
     """Writes pages of the ledger to one MLflow store. For one thread."""
 
@@ -98,16 +112,21 @@ class MlflowExporter:
         self._live_at: OrderedDict[int, float] = OrderedDict()
 
     def export(self, cursor: int) -> ExportOutcome:
-        """Writes what comes after `cursor`. Raises when MLflow cannot be reached; then nothing counts."""
+        """Writes what comes after `cursor`. Raises when MLflow cannot be reached; then nothing counts.
+
+        Nothing is read while MLflow writes: an MLflow that hangs must not keep the ledger's write-ahead
+        log from being folded in.
+        """
         with queries.snapshot(self._connection):
             page = export_queries.read_page(self._connection, cursor, limit=limits.EXPORT_EVENTS_MAX)
-            written: dict[int, tuple[int, str, int]] = {}
-            set_aside: list[tuple[int, str]] = []
-            for run in page.runs():
-                self._export_run(run, page, written, set_aside)
+            heads = [self._look_at(run) for run in page.runs()]
             due = export_queries.finals_due(self._connection, NAME, page.upto, limit=limits.EXPORT_FINALS_MAX)
-            for run in due:
-                self._finish_run(run, written)
+        written: dict[int, tuple[int, str, int]] = {}
+        set_aside: list[tuple[int, str]] = []
+        for head, totals in heads:
+            self._export_run(head, totals, page, written, set_aside)
+        for run in due:
+            self._finish_run(run, written)
         return ExportOutcome(
             cursor=page.upto,
             runs=list(written.values()),
@@ -117,14 +136,19 @@ class MlflowExporter:
 
     # -- events as they come -------------------------------------------------------------------------
 
+    def _look_at(self, run: int) -> tuple[RunHead, list[_Point]]:
+        head = export_queries.read_run(self._connection, NAME, run)
+        return head, self._live_totals(head) if self._live_is_due(head) else []
+
     def _export_run(
         self,
-        run: int,
+        head: RunHead,
+        totals: list[_Point],
         page: Page,
         written: dict[int, tuple[int, str, int]],
         set_aside: list[tuple[int, str]],
     ) -> None:
-        head = export_queries.read_run(self._connection, NAME, run)
+        run = head.run
         try:
             foreign_id = self._foreign_id(head)
         except RefusedError as refusal:
@@ -133,7 +157,6 @@ class MlflowExporter:
         written[run] = (run, foreign_id, -1)
         points = [point for point in page.points if point.run == run]
         tags = _name_tags(points) | _thinned_tags(points)
-        totals = self._live_totals(head) if self._live_is_due(head) else []
         set_aside.extend(self._log(foreign_id, [*_node_metrics(points), *totals], tags))
 
     def _live_is_due(self, head: RunHead) -> bool:
@@ -212,19 +235,31 @@ class MlflowExporter:
     # -- the end of a run ------------------------------------------------------------------------------
 
     def _finish_run(self, run: int, written: dict[int, tuple[int, str, int]]) -> None:
-        head = export_queries.read_run(self._connection, NAME, run)
+        final = self._read_final(run)
+        head = final.head
         try:
             foreign_id = self._foreign_id(head)
             with _permanent_errors():
-                self._write_final(head, foreign_id)
+                self._write_final(final, foreign_id)
         except RefusedError as refusal:
             _log.warning("run %s cannot be finished in MLflow: %s", head.run_id, refusal)
             foreign_id = head.foreign_id
         written[run] = (run, foreign_id, head.events)
 
-    def _write_final(self, head: RunHead, foreign_id: str) -> None:
-        summary = export_queries.run_cost(self._connection, head.run_id)
-        profile = export_queries.run_profile(self._connection, head.run_id)
+    def _read_final(self, run: int) -> _Final:
+        with queries.snapshot(self._connection) as connection:
+            head = export_queries.read_run(connection, NAME, run)
+            has_picture = 0 < head.events <= limits.EXPORT_PAGE_SPANS_MAX
+            return _Final(
+                head,
+                export_queries.run_cost(connection, head.run_id),
+                export_queries.run_profile(connection, head.run_id),
+                self._live_totals(head),
+                export_queries.run_timeline(connection, head.run_id) if has_picture else None,
+            )
+
+    def _write_final(self, final: _Final, foreign_id: str) -> None:
+        head, summary, profile, totals, timeline = final
         tags = names.cost_tags(summary) | names.profile_tags(profile)
         tags[names.TAG_RUN_ID] = head.run_id
         params = names.cost_params(summary) | names.profile_params(profile)
@@ -235,10 +270,11 @@ class MlflowExporter:
             tags[names.TAG_LATE_EVENTS] = (
                 f"the run had {head.events} events in the end; params show it before that"
             )
-        self._log(foreign_id, self._live_totals(head), tags)
+        self._log(foreign_id, totals, tags)
         self._log_artifact(foreign_id, summary.to_json(), names.ARTIFACT_COST)
         self._log_artifact(foreign_id, profile.to_json(), names.ARTIFACT_PROFILE)
-        self._log_timeline(head, foreign_id)
+        if timeline is not None:
+            self._log_timeline(timeline, foreign_id)
         if not head.attach_id:
             self._client.set_terminated(
                 foreign_id,
@@ -253,11 +289,8 @@ class MlflowExporter:
         except OSError as error:
             _log.warning("%s of MLflow run %s is not written: %s", name, foreign_id, error)
 
-    def _log_timeline(self, head: RunHead, foreign_id: str) -> None:
+    def _log_timeline(self, timeline: Timeline, foreign_id: str) -> None:
         """The picture of the run, so that it opens from MLflow's own pages."""
-        if not 0 < head.events <= limits.EXPORT_PAGE_SPANS_MAX:
-            return
-        timeline = export_queries.run_timeline(self._connection, head.run_id)
         page = timeline_page(timeline, rows_max=limits.EXPORT_PAGE_ROWS_MAX)
         try:
             self._client.log_text(foreign_id, page, names.ARTIFACT_TIMELINE)
