@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -161,6 +162,20 @@ def test_files_of_others_in_the_folder_are_no_segments(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"?")
     assert list_segments(tmp_path) == {}
     assert list_segments(tmp_path / "missing") == {}
+
+
+def test_only_what_a_killed_process_began_is_removed(tmp_path: Path) -> None:
+    begun = spool_module.segment_for(tmp_path, bytes(16), 0).path.with_suffix(".new")
+    locked = spool_module.segment_for(tmp_path, bytes(16), 1).path.with_suffix(".new")
+    others = tmp_path / "notes.new"
+    for path in (begun, locked, others):
+        path.touch()
+    now_s = begun.stat().st_mtime
+    with locked.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert spool_module.remove_unnamed(tmp_path, now_unix_s=now_s + 59) == 0, "it may be about to lock it"
+        assert spool_module.remove_unnamed(tmp_path, now_unix_s=now_s + 61) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [locked.name, others.name]
 
 
 def test_a_full_disk_leaves_whole_frames_and_a_count_of_what_was_dropped(

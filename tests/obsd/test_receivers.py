@@ -266,6 +266,20 @@ async def test_a_process_that_has_just_begun_a_segment_is_not_taken_for_gone(
     assert seen[0].path.exists()
 
 
+@pytest.mark.anyio
+async def test_what_a_process_left_that_was_killed_before_its_first_event_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / f"{PRODUCER.hex()}-{0:020d}.new"
+    left.touch()
+    os.utime(left, (1, 1))
+
+    async def never(_: object) -> Any:
+        pytest.fail("there is nothing to take in")
+
+    intake = Intake(never, lambda _: None)
+    await SpoolReceiver(tmp_path, intake, Producers(), next_sequence=never, gone=never).look()
+    assert not left.exists()
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"

@@ -33,6 +33,13 @@ SPOOL_BYTES_MAX = 1024 * 1024 * 1024
 
 SUFFIX = ".spool"
 
+UNNAMED_SUFFIX = ".new"
+"""Of a segment that is not locked yet."""
+
+UNNAMED_KEPT_S = 60.0
+"""A segment without its name that nobody has locked for so long was left by a killed process. A living
+one needs microseconds for it; it holds no event yet."""
+
 _MAGIC = b"AOSPOOL1"
 _HEAD = struct.Struct("<8s16sQIQ")
 """Magic, producer id, first sequence, process id, creation time in Unix ns."""
@@ -196,6 +203,35 @@ def list_segments(folder: Path) -> dict[bytes, list[Segment]]:
     return found
 
 
+def remove_unnamed(folder: Path, *, now_unix_s: float) -> int:
+    """Removes what processes left that were killed while they began a segment. Returns how many."""
+    removed = 0
+    for path in folder.glob(f"*{UNNAMED_SUFFIX}"):
+        if _is_left(path, now_unix_s):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _is_left(path: Path, now_unix_s: float) -> bool:
+    if _NAME.fullmatch(path.with_suffix(SUFFIX).name) is None:
+        return False
+    try:
+        if now_unix_s - path.stat().st_mtime < UNNAMED_KEPT_S:
+            return False
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False  # gone, or not ours to touch
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(file)
+
+
 def try_lock(segment: Segment) -> int | None:
     """Takes the lock of a segment whose owner is gone. Returns the open file, `None` when it lives.
 
@@ -268,7 +304,7 @@ def _take_frames(
 
 def _create_locked(segment: Segment) -> int:
     """A new segment, locked before it appears under its name."""
-    hidden = segment.path.with_suffix(".new")
+    hidden = segment.path.with_suffix(UNNAMED_SUFFIX)
     file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -19,10 +21,12 @@ import anyio.to_thread
 
 from configurable_agents.client.spool import (
     HEAD_BYTES,
+    UNNAMED_KEPT_S,
     Chunk,
     Segment,
     list_segments,
     read_chunks,
+    remove_unnamed,
     try_lock,
 )
 from configurable_agents.errors import AgentsObsError, SpoolDamagedError, WireFormatError
@@ -67,6 +71,7 @@ class SpoolReceiver:
         """Producers that were not connected at the last look."""
         self._spooling: frozenset[bytes] = frozenset()
         self._unreadable: set[bytes] = set()
+        self._next_tidy = 0.0
         self.spool_bytes = 0
         """Size of the spool folder at the last look."""
 
@@ -82,6 +87,7 @@ class SpoolReceiver:
 
     async def look(self) -> None:
         """Takes in everything there is now from producers that are not connected."""
+        await self._tidy()
         found = await anyio.to_thread.run_sync(list_segments, self._folder)
         self.spool_bytes = sum(_size_bytes(segment) for segments in found.values() for segment in segments)
         present = {segment.path for segments in found.values() for segment in segments}
@@ -93,6 +99,15 @@ class SpoolReceiver:
         for producer_id, segments in found.items():
             if not self._producers.is_connected(producer_id):
                 await self._try_producer(producer_id, segments, is_new=producer_id not in before)
+
+    async def _tidy(self) -> None:
+        if time.monotonic() < self._next_tidy:
+            return
+        self._next_tidy = time.monotonic() + UNNAMED_KEPT_S
+        tidy = partial(remove_unnamed, self._folder, now_unix_s=time.time())
+        removed = await anyio.to_thread.run_sync(tidy)
+        if removed:
+            _log.info("removed %d spool segments that killed processes had only begun", removed)
 
     def is_spooling(self, producer_id: bytes) -> bool:
         """Whether the producer had a spool at the last look."""
