@@ -66,6 +66,15 @@ def test_a_started_daemon_is_found_and_stops_when_told(home, daemon_is):
     assert control.stop_daemon(home) is False
 
 
+def test_a_daemon_has_not_stopped_before_its_process_is_gone(home, daemon_is):
+    lets_go_first = "(fcntl.flock(lock, fcntl.LOCK_UN), __import__('time').sleep(0.3), sys.exit(0))"
+    daemon_is(STAND_IN.replace("lambda *_: sys.exit(0)", f"lambda *_: {lets_go_first}"))
+    started = control.start_daemon(home)
+    assert control.stop_daemon(home) is True
+    stat = Path(f"/proc/{started.pid}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 def test_a_started_daemon_has_its_own_session_and_a_private_log(home, daemon_is):
     daemon_is(STAND_IN)
     started = control.start_daemon(home)

@@ -94,11 +94,15 @@ def stop_daemon(home: Home, *, timeout_s: float = STOP_TIMEOUT_S) -> bool:
     with lock_file(home) as descriptor:
         if descriptor is None or not is_locked(descriptor):
             return False
-        pid = told_to_stop(home, descriptor)
-        if not wait_until_free(descriptor, timeout_s):
-            raise DaemonStopError(
-                f"the daemon (pid {pid}) is still stopping after {timeout_s:g} s; its log is {home.log}"
-            )
+        holder = lock_holder(home, descriptor)
+        deadline = time.monotonic() + timeout_s
+        with pinned_process(holder.pid) as process:
+            told = tell_to_stop(home, descriptor, holder, process)
+            if not (wait_until_free(descriptor, timeout_s) and wait_until_gone(told, deadline)):
+                raise DaemonStopError(
+                    f"the daemon (pid {holder.pid}) is still stopping after {timeout_s:g} s;"
+                    f" its log is {home.log}"
+                )
     return True
 
 
@@ -261,32 +265,51 @@ def lock_holder(home: Home, descriptor: int) -> RunningDaemon:
     return RunningDaemon(pid, str(said.get("address", home.address)))
 
 
-def told_to_stop(home: Home, descriptor: int) -> int:
-    """Sends SIGTERM to the holder of the lock and returns its pid."""
-    holder = lock_holder(home, descriptor)
+@contextmanager
+def pinned_process(pid: int) -> Iterator[int | None]:
+    """A descriptor of the process, which no stranger with a reused pid can take over.
+
+    `None` when there is no such process, and where the platform has no such descriptors.
+    """
+    if sys.platform != "linux":
+        yield None
+        return
     try:
-        if sys.platform == "linux":
-            signal_holder(home, descriptor, holder.pid)
-        else:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        yield None
+        return
+    try:
+        yield process
+    finally:
+        os.close(process)
+
+
+def tell_to_stop(home: Home, descriptor: int, holder: RunningDaemon, process: int | None) -> int | None:
+    """Sends SIGTERM to the holder of the lock. The descriptor again, if that is who has it."""
+    try:
+        if sys.platform != "linux":
             os.kill(holder.pid, signal.SIGTERM)
+        elif process is not None and has_open(holder.pid, descriptor):
+            signal.pidfd_send_signal(process, signal.SIGTERM)
+            return process
+        elif process is not None and not wait_until_free(descriptor, DYING_TIMEOUT_S):
+            raise DaemonStopError(
+                f"pid {holder.pid} in {home.lock} is not the process that holds it; wait, or end that one"
+            )
     except ProcessLookupError:
         pass  # it ended by itself; whether the lock is free now is the caller's next question
     except PermissionError as error:
         raise DaemonStopError(f"the daemon (pid {holder.pid}) belongs to another user") from error
-    return holder.pid
+    return None
 
 
-def signal_holder(home: Home, descriptor: int, pid: int) -> None:
-    """The process is pinned before it is checked, so no stranger with a reused pid can be hit."""
-    pinned = os.pidfd_open(pid)
-    try:
-        if not has_open(pid, descriptor):
-            if wait_until_free(descriptor, DYING_TIMEOUT_S):
-                raise ProcessLookupError(pid)
-            raise DaemonStopError(f"pid {pid} in {home.lock} is not the process that holds it")
-        signal.pidfd_send_signal(pinned, signal.SIGTERM)
-    finally:
-        os.close(pinned)
+def wait_until_gone(process: int | None, deadline: float) -> bool:
+    """The lock ends a moment before its process does. False when the process is there at the deadline."""
+    if process is None:
+        return True
+    ended, _, _ = select.select([process], [], [], max(0.0, deadline - time.monotonic()))
+    return bool(ended)
 
 
 def has_open(pid: int, descriptor: int) -> bool:
