@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from configurable_agents.runtime.schedule import RUN, Schedule
+from configurable_agents.runtime.schedule import BEGINS, ENDS, RUN, Schedule
 
 
 def concurrency_profile(schedule: Schedule) -> dict[int, int]:
@@ -15,8 +15,9 @@ def concurrency_profile(schedule: Schedule) -> dict[int, int]:
     inside = [0] * len(schedule.spans)
     is_running = [False] * len(schedule.spans)
     level, since_ns = 0, schedule.started_ns
-    for index, begins, ends in schedule.events:
-        if begins and ends:
+    for event in schedule.events:
+        index, begins = event >> 2, bool(event & BEGINS)
+        if begins and event & ENDS:
             continue  # without duration
         at_ns = schedule.starts[index] if begins else schedule.ends[index]
         if at_ns > since_ns:

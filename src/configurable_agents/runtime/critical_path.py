@@ -8,7 +8,8 @@ waiting, or an execution nobody waited for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -53,28 +54,36 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CriticalPath:
-    segments: tuple[Segment, ...]
-    """In the order of time; none is empty."""
+    numbers: array[int]
+    """The fields of all segments, last segment first: a long run has as many as executions."""
     wall_ns: int
     between_ns: int
     """Time of the run on which no execution of the path ran."""
     by_node_ns: dict[str, int] = field(default_factory=dict)
     """Nodes with time on the path, most first, ties by name. With `between_ns` they sum to `wall_ns`."""
 
+    @property
+    def segments(self) -> Iterator[Segment]:
+        """In the order of time; none is empty."""
+        width = len(Segment._fields)
+        for at in range(len(self.numbers) - width, -1, -width):
+            yield Segment(*self.numbers[at : at + width])
+
 
 def critical_path(schedule: Schedule) -> CriticalPath:
     """Time: O(n)."""
-    segments = tuple(reversed(list(_walk(schedule))))
+    numbers = array("q")
     by_node: dict[str, int] = {}
     between_ns = 0
-    for segment in segments:
+    for segment in _walk(schedule):
+        numbers.extend(segment)
         node = schedule.node_of(segment.execution)
         if node is None:
             between_ns += segment.duration_ns
         else:
             by_node[node] = by_node.get(node, 0) + segment.duration_ns
     ordered = sorted(by_node.items(), key=lambda item: (-item[1], item[0]))
-    return CriticalPath(segments, schedule.wall_ns, between_ns, dict(ordered))
+    return CriticalPath(numbers, schedule.wall_ns, between_ns, dict(ordered))
 
 
 def critical_path_of(

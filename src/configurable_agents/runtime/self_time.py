@@ -5,6 +5,7 @@ Self time of an execution: its duration less the union of its children's interva
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
@@ -37,39 +38,41 @@ class Span(NamedTuple):
 
 def self_times(spans: Iterable[Span]) -> dict[int, int]:
     """Self time in ns by span id. Children may be missing, overlap each other or outlive their parent."""
-    known = list(spans)
-    self_ns: dict[int, int] = {}
-    ends: dict[int, int] = {}
-    reached: dict[int, int] = {}  # how far into each span its children are accounted for
-    for span_id, _, _, start, duration, _, _ in known:
-        self_ns[span_id] = duration
-        ends[span_id] = start + duration
-        reached[span_id] = start
-    known.sort(key=attrgetter("started_unix_ns"))  # so each child only adds what lies behind `reached`
-    for span_id, parent_span_id, _, start, duration, _, _ in known:
-        if parent_span_id in ends and parent_span_id != span_id:
-            covered_from = max(start, reached[parent_span_id])
-            covered_to = min(start + duration, ends[parent_span_id])
+    ordered = sorted(spans, key=_by_start)
+    return dict(zip((span.span_id for span in ordered), self_times_in_order(ordered), strict=True))
+
+
+def self_times_in_order(ordered: Sequence[Span]) -> array[int]:
+    """Self time in ns of each of `ordered`, which are in the order of their beginning."""
+    index_of = {span.span_id: index for index, span in enumerate(ordered)}
+    self_ns = array("q", (span.duration_ns for span in ordered))
+    reached = array("q", (span.started_unix_ns for span in ordered))
+    """How far into each its children are accounted for, so that each child only adds what lies behind."""
+    for index, (_, parent_span_id, _, start, duration, _, _) in enumerate(ordered):
+        parent = index_of.get(parent_span_id, index)
+        if parent != index:
+            covered_from = max(start, reached[parent])
+            covered_to = min(start + duration, ordered[parent].ended_unix_ns)
             if covered_to > covered_from:
-                self_ns[parent_span_id] -= covered_to - covered_from
-                reached[parent_span_id] = covered_to
+                self_ns[parent] -= covered_to - covered_from
+                reached[parent] = covered_to
     return self_ns
 
 
 def node_profiles(spans: Iterable[Span]) -> tuple[NodeProfile, ...]:
     """The profile of each node, with exact percentiles (nearest rank). Highest total first."""
-    known = list(spans)
-    own_ns = self_times(known)
-    durations: dict[str, list[int]] = {}
+    ordered = sorted(spans, key=_by_start)
+    durations: dict[str, array[int]] = {}
     self_ns: dict[str, int] = {}
     errors: dict[str, int] = {}
-    for span_id, _, node_id, _, duration, failed, _ in known:
+    for span, own_ns in zip(ordered, self_times_in_order(ordered), strict=True):
+        node_id = span.node_id
         if node_id not in durations:
-            durations[node_id] = []
+            durations[node_id] = array("q")
             self_ns[node_id] = errors[node_id] = 0
-        durations[node_id].append(duration)
-        self_ns[node_id] += own_ns[span_id]
-        errors[node_id] += failed
+        durations[node_id].append(span.duration_ns)
+        self_ns[node_id] += own_ns
+        errors[node_id] += span.failed
     return sorted_profiles(
         [
             _profile(node_id, sorted(values), self_ns[node_id], errors[node_id])
@@ -116,3 +119,6 @@ def nearest_rank(ordered: Sequence[int], percent: int) -> int:
     """The same of values that are in ascending order."""
     rank = -(-len(ordered) * percent // 100)
     return ordered[max(rank, 1) - 1]
+
+
+_by_start = attrgetter("started_unix_ns")

@@ -47,11 +47,14 @@ class _Calls:
     """The model calls of each execution as disjoint intervals, with running sums."""
 
     def __init__(self, schedule: Schedule, calls: Iterable[ModelCall]) -> None:
-        index_of = {span.span_id: index for index, span in enumerate(schedule.spans)}
-        by_index: dict[int, list[Interval]] = {}
+        by_span: dict[int, list[Interval]] = {}
         for span_id, started_ns, duration_ns in calls:
-            interval = (started_ns, started_ns + duration_ns)
-            by_index.setdefault(index_of.get(span_id, RUN), []).append(interval)
+            by_span.setdefault(span_id, []).append((started_ns, started_ns + duration_ns))
+        by_index: dict[int, list[Interval]] = {}
+        for index, span in enumerate(schedule.spans):
+            if span.span_id in by_span:
+                by_index[index] = by_span.pop(span.span_id)
+        by_index[RUN] = [interval for found in by_span.values() for interval in found]
         self._intervals = {index: disjoint(found) for index, found in by_index.items()}
         self._starts = {index: [start for start, _ in found] for index, found in self._intervals.items()}
         self._sums = {index: _running_sums(found) for index, found in self._intervals.items()}

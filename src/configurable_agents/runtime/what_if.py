@@ -12,11 +12,12 @@ what a speed-up saves is at least the answer. A node off the critical path saves
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from configurable_agents.errors import InvalidValueError
-from configurable_agents.runtime.schedule import NONE, RUN, Schedule
+from configurable_agents.runtime.schedule import BEGINS, ENDS, NONE, RUN, Schedule
 from configurable_agents.runtime.time_report import NS_PER_MS
 
 SPEEDUP_MAX = 1_000_000.0
@@ -102,32 +103,36 @@ def wall_with(schedule: Schedule, multipliers: Mapping[str, float]) -> int:
 
 
 class _ForwardPass:
+    """Times are from the beginning of the run."""
+
     def __init__(self, schedule: Schedule, multipliers: Mapping[str, float]) -> None:
         self._schedule = schedule
-        self._multipliers = [multipliers.get(span.node_id) for span in schedule.spans]
-        self._starts: dict[int, int] = {RUN: 0}
-        self._latest: dict[int, int] = {}
-        """By owner: the latest new end within it so far."""
+        places = [multipliers.get(span.node_id) for span in schedule.spans]
+        self._multipliers = [*places, None]
+        self._starts = array("q", [0]) * len(self._multipliers)
+        self._latest = array("q", [0]) * len(self._multipliers)
+        """The latest new end within each owner so far."""
         self._latest_of_node: dict[tuple[int, str], int] = {}
 
     def wall_ns(self) -> int:
-        schedule = self._schedule
-        for index, begins, ends in schedule.events:
-            if begins:
-                self._begin(index)
-            if ends:
-                self._end(index)
-        return self._latest.get(RUN, 0) + schedule.end_lag
+        for event in self._schedule.events:
+            if event & BEGINS:
+                self._begin(event >> 2)
+            if event & ENDS:
+                self._end(event >> 2)
+        return self._latest[RUN] + self._schedule.end_lag
 
     def _begin(self, index: int) -> None:
         schedule = self._schedule
         owner = schedule.launchers[index]
-        lag = self._changed(owner, schedule.start_lags[index])
+        lag = schedule.start_lags[index]
+        multiplier = self._multipliers[owner]
+        if multiplier is not None:
+            lag = round(lag * multiplier)
         if schedule.causes_of_start[index] == NONE:
-            since = self._starts[owner]
+            self._starts[index] = self._starts[owner] + lag
         else:
-            since = self._latest_before(index, owner)
-        self._starts[index] = since + lag
+            self._starts[index] = self._latest_before(index, owner) + lag
 
     def _latest_before(self, index: int, owner: int) -> int:
         buckets = self._schedule.buckets_of(index)
@@ -138,18 +143,17 @@ class _ForwardPass:
 
     def _end(self, index: int) -> None:
         schedule = self._schedule
-        lag = self._changed(index, schedule.end_lags[index])
-        inside = schedule.causes_of_end[index] != NONE
-        end = (self._latest[index] if inside else self._starts[index]) + lag
+        lag = schedule.end_lags[index]
+        multiplier = self._multipliers[index]
+        if multiplier is not None:
+            lag = round(lag * multiplier)
+        end = (self._starts if schedule.causes_of_end[index] == NONE else self._latest)[index] + lag
         owner = schedule.joiners[index]
-        self._latest[owner] = max(end, self._latest.get(owner, end))
+        if end > self._latest[owner]:  # noqa: PLR1730  max() costs as much as all the rest
+            self._latest[owner] = end
         if schedule.waits_for:
             key = (owner, schedule.bucket_of(index))
             self._latest_of_node[key] = max(end, self._latest_of_node.get(key, end))
-
-    def _changed(self, owner: int, lag_ns: int) -> int:
-        multiplier = None if owner == RUN else self._multipliers[owner]
-        return lag_ns if multiplier is None else round(lag_ns * multiplier)
 
 
 def one_more_slot(schedule: Schedule) -> SlotAnswer | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from array import array
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -22,9 +23,11 @@ from configurable_agents.runtime.time_report import SPEEDUPS_MAX, ModelProfile, 
 from configurable_agents.runtime.what_if import one_more_slot, wall_with
 from configurable_agents.telemetry import Graph, Status
 
+_COUNT = "SELECT node_executions FROM runs WHERE id = ?"
+
 _SPANS = """
-SELECT x.span_id, x.parent_span_id, n.name, x.started_unix_ns, x.duration_ns, x.status <> 1, x.attempt
-FROM node_executions x JOIN names n ON n.id = x.node WHERE x.run = ? LIMIT ?
+SELECT span_id, parent_span_id, node, started_unix_ns, duration_ns, status <> 1, attempt
+FROM node_executions WHERE run = ? LIMIT ?
 """
 
 _TOTALS_OF_RUN = """
@@ -33,9 +36,9 @@ FROM node_totals t JOIN names n ON n.id = t.node WHERE t.run = ?
 """
 
 _CALLS = """
-SELECT p.name, m.name, c.span_id, c.started_unix_ns, c.duration_ns, c.time_to_first_token_ns,
-    COALESCE(c.output_tokens + c.reasoning_tokens + c.audio_output_tokens, 0), c.status
-FROM llm_calls c JOIN names p ON p.id = c.provider JOIN names m ON m.id = c.model WHERE c.run = ? LIMIT ?
+SELECT provider, model, span_id, started_unix_ns, duration_ns, time_to_first_token_ns,
+    COALESCE(output_tokens + reasoning_tokens + audio_output_tokens, 0), status
+FROM llm_calls WHERE run = ? LIMIT ?
 """
 
 _RUN = """
@@ -60,16 +63,12 @@ class CallTiming(NamedTuple):
 
 def run_profile(connection: sqlite3.Connection, run: int) -> RunProfile:
     """From the rows of the run; of one too long for that, from its totals."""
-    rows = connection.execute(_SPANS, (run, limits.PROFILED_SPANS_MAX + 1)).fetchall()
     calls = calls_of(connection, run)
     models = model_sketches(calls)
-    if len(rows) > limits.PROFILED_SPANS_MAX:
+    if connection.execute(_COUNT, (run,)).fetchone()[0] > limits.PROFILED_SPANS_MAX:
         totals = [NodeProfile(*row) for row in connection.execute(_TOTALS_OF_RUN, (run,))]
         return RunProfile(sorted_profiles(totals), None, models)
-    spans = [
-        Span(span, parent, node, started, duration, bool(failed), attempt)
-        for span, parent, node, started, duration, failed, attempt in rows
-    ]
+    spans = spans_of(connection, run)
     schedule = schedule_of(connection, run, spans)
     times, critical_ns = run_times(schedule, calls)
     slack_ns = node_slacks(schedule)
@@ -111,14 +110,40 @@ def declared_graph(stored: str | None) -> Graph | None:
     return Graph(tuple(known["nodes"]), tuple((source, target) for source, target in known["edges"]))
 
 
+def spans_of(connection: sqlite3.Connection, run: int) -> list[Span]:
+    name = NamesOfIds(connection)
+    return [
+        Span(span, parent, name[node], started, duration, bool(failed), attempt)
+        for span, parent, node, started, duration, failed, attempt in connection.execute(
+            _SPANS, (run, limits.PROFILED_SPANS_MAX)
+        )
+    ]
+
+
 def calls_of(connection: sqlite3.Connection, run: int) -> list[CallTiming]:
-    return [CallTiming(*row) for row in connection.execute(_CALLS, (run, limits.PROFILED_SPANS_MAX))]
+    name = NamesOfIds(connection)
+    return [
+        CallTiming(name[provider], name[model], *rest)
+        for provider, model, *rest in connection.execute(_CALLS, (run, limits.PROFILED_SPANS_MAX))
+    ]
+
+
+class NamesOfIds(dict[int, str]):
+    """Names by their id in the ledger, each looked up once and held once, however many rows have it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __missing__(self, name_id: int) -> str:
+        (name,) = self._connection.execute("SELECT name FROM names WHERE id = ?", (name_id,)).fetchone()
+        self[name_id] = name
+        return str(name)
 
 
 def node_sketches(spans: Iterable[Span]) -> dict[str, LatencySketch]:
-    durations: dict[str, list[int]] = {}
+    durations: dict[str, array[int]] = {}
     for span in spans:
-        durations.setdefault(span.node_id, []).append(span.duration_ns)
+        durations.setdefault(span.node_id, array("q")).append(span.duration_ns)
     return {node_id: LatencySketch(values) for node_id, values in durations.items()}
 
 
