@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,7 @@ from typing import Any, Self
 from configurable_agents.errors import LedgerBusyError, LedgerError, LedgerFullError, RecordRefusedError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger import profile_store, repricing
+from configurable_agents.obsd.ledger.bulk import BulkWrite
 from configurable_agents.obsd.ledger.calls import (
     CallKey,
     CountedCall,
@@ -54,8 +56,8 @@ _log = logging.getLogger(__name__)
 RUN_STARTED, RUN_FINISHED, RUN_INTERRUPTED = 1, 2, 3
 """`run_events.kind`."""
 
-_INSERT_EXECUTION = "INSERT INTO node_executions VALUES (?,?,?,?,?,?,?,?,?,?,?)"
-_INSERT_CALL = f"INSERT INTO llm_calls VALUES ({','.join('?' * 36)})"
+_INSERT_EXECUTIONS = BulkWrite("INSERT INTO node_executions", width=11)
+_INSERT_CALLS = BulkWrite("INSERT INTO llm_calls", width=36)
 _INSERT_RUN_EVENT = "INSERT INTO run_events VALUES (?,?,?)"
 _INSERT_OPEN_NODE = f"""
 INSERT OR IGNORE INTO open_nodes SELECT id, ?, ?, ?, ?, ? FROM runs
@@ -67,12 +69,14 @@ DELETE FROM open_nodes WHERE (run, span_id) IN (SELECT run, span_id FROM node_ex
 """
 """A node that ends while it is being announced is told of in the wrong order."""
 
-_ADD_NODE_TOTALS = """
-INSERT INTO node_totals (run, node, calls, errors, total_ns, max_ns) VALUES (?,?,?,?,?,?)
-ON CONFLICT (run, node) DO UPDATE SET
+_ADD_NODE_TOTALS = BulkWrite(
+    "INSERT INTO node_totals (run, node, calls, errors, total_ns, max_ns)",
+    width=6,
+    after="""ON CONFLICT (run, node) DO UPDATE SET
     calls = calls + excluded.calls, errors = errors + excluded.errors,
     total_ns = min(9223372036854775807, total_ns + excluded.total_ns), max_ns = max(max_ns, excluded.max_ns)
-"""
+""",
+)
 
 _CALL_TOTAL_COLUMNS = (
     "calls", "cost_nanos",
@@ -98,11 +102,13 @@ WHERE run = ? AND node = ? AND provider = ? AND model = ? AND calls = 0 AND merg
 
 _NOT_COUNTED = "UPDATE llm_calls SET counted = 0 WHERE seq = ?"
 
-_ADD_TO_RUN = """
-UPDATE runs SET events = events + ?, node_executions = node_executions + ?,
-    last_event_unix_ns = max(last_event_unix_ns, ?), last_received_unix_ns = ?
-WHERE id = ?
-"""
+_ADD_TO_RUNS = BulkWrite(
+    """UPDATE runs SET events = events + added.column2, node_executions = node_executions + added.column3,
+    last_event_unix_ns = max(last_event_unix_ns, added.column4), last_received_unix_ns = added.column5
+FROM (""",
+    width=5,
+    after=") AS added WHERE id = added.column1",
+)
 
 _INSERT_RUN = """
 INSERT INTO runs (run_id, experiment, workflow, producer, status, started_unix_ns, last_event_unix_ns,
@@ -288,6 +294,8 @@ class SqliteLedger:
         self._runs: dict[str, int] = {}
         self._cards: dict[RateCard, int] = {}
         self._call_counts: dict[tuple[int, int], int] = {}
+        self._counted_from: int | None = None
+        """Of this run, and of those made later, all call counts are in `_call_counts`."""
         self._seq = -1
 
     def trim_caches(self) -> None:
@@ -300,6 +308,7 @@ class SqliteLedger:
             self._cards.clear()
         if len(self._call_counts) > limits.COUNTERS_CACHED_MAX:
             self._call_counts.clear()
+            self._counted_from = None
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -344,6 +353,8 @@ class SqliteLedger:
         """How often the node has finished in the run, before the transaction at hand."""
         count = self._call_counts.get((run, node))
         if count is None:
+            if self._counted_from is not None and run >= self._counted_from:
+                return 0
             row = self._connection.execute(
                 "SELECT calls FROM node_totals WHERE run = ? AND node = ?", (run, node)
             ).fetchone()
@@ -391,6 +402,8 @@ class SqliteLedger:
             ),
         )
         run = self._runs[run_id] = int(cursor.lastrowid or 0)
+        if self._counted_from is None:
+            self._counted_from = run
         return run
 
     def producer(self, producer_id: bytes, received_unix_ns: int) -> tuple[int, int]:
@@ -465,16 +478,17 @@ class _RunDelta:
 class _NodeDelta:
     """What a transaction adds to a node of a run."""
 
-    __slots__ = ("calls", "calls_before", "errors", "max_ns", "node", "run", "total_ns")
+    __slots__ = ("calls", "calls_before", "errors", "last_event_unix_ns", "max_ns", "node", "run", "total_ns")
 
-    def __init__(self, run: _RunDelta, node: int, calls_before: int) -> None:
+    def __init__(self, run: int, node: int, calls_before: int) -> None:
         self.run = run
         self.node = node
         self.calls_before = calls_before
-        self.calls = 0
+        self.calls = calls_before
         self.errors = 0
         self.total_ns = 0
         self.max_ns = 0
+        self.last_event_unix_ns = 0
 
 
 class _Change:
@@ -526,29 +540,83 @@ class _Change:
         for sequence, event in enumerate(batch.events[:skip], batch.first_sequence):
             if isinstance(event, RecordRefusedError):  # counted before; its sender may not have heard
                 yield Refusal(sequence, event.reason)
-        taken = self.outcome.events
-        for sequence, event in enumerate(batch.events[skip:], batch.first_sequence + skip):
-            seq = self._seq
+        events, at = batch.events, skip
+        while at < len(events):
+            first, seq, rows = at, self._seq, len(self._executions)
             try:
-                if type(event) is NodeFinished:
-                    self._node_finished(event)
-                    taken.append(event)
-                    continue
-                if not isinstance(event, RecordRefusedError):
-                    self._take_other(event)
-                    taken.append(event)
-                    continue
-                refusal = event
+                at = self._take_executions(events, first)
+                if at == len(events):
+                    break
+                refusal = self._take_other(events[at])
             except sqlite3.Error:
                 raise
             except Exception:  # noqa: BLE001 - it must not take all others, and every restart, with it
-                _log.exception("an event could not be taken in: %r", event)
-                self._seq = seq
+                taken = len(self._executions) - rows
+                at, self._seq = first + taken, seq + taken
+                _log.exception("an event could not be taken in: %r", events[at])
                 refusal = RecordRefusedError("internal_error", "a fault of the daemon; its log has more")
-            self._count(f"refused:{refusal.reason}", 1)
-            yield Refusal(sequence, refusal.reason)
+            if refusal is not None:
+                self._count(f"refused:{refusal.reason}", 1)
+                yield Refusal(batch.first_sequence + at, refusal.reason)
+            at += 1
 
-    def _take_other(self, event: Event) -> None:
+    def _take_executions(self, events: Sequence[Event | RecordRefusedError], first: int) -> int:
+        """Takes the finished executions from `first` on, up to the next other event, and says where that is.
+
+        One loop with everything in it: by far most events pass here.
+        """
+        nodes, name_id, seq = self._nodes, self._ledger.name_id, self._seq
+        taken: list[NodeFinished] = []
+        try:
+            for event in islice(events, first, None):
+                if type(event) is not NodeFinished:
+                    break
+                run_id, span_id, parent_id, node_id, attempt, started_unix_ns, duration_ns, status, error = (
+                    event
+                )
+                node = nodes.get((run_id, node_id)) or self._node(run_id, node_id, started_unix_ns)
+                error_id = name_id(error) if error else None
+                taken.append(event)
+                seq += 1
+                node.calls += 1
+                node.total_ns += duration_ns
+                if duration_ns > node.max_ns:  # noqa: PLR1730 - max() costs as much as all the rest
+                    node.max_ns = duration_ns
+                if started_unix_ns + duration_ns > node.last_event_unix_ns:  # noqa: PLR1730 - as above
+                    node.last_event_unix_ns = started_unix_ns + duration_ns
+                if status is not Status.OK:
+                    node.errors += 1
+                self._executions.append(
+                    (
+                        seq,
+                        node.run,
+                        node.node,
+                        node.calls,
+                        span_id if span_id <= bounds.INT64_MAX else span_id - _SIGN,
+                        parent_id if parent_id <= bounds.INT64_MAX else parent_id - _SIGN,
+                        attempt,
+                        started_unix_ns,
+                        duration_ns,
+                        int(status),
+                        error_id,
+                    )
+                )
+        finally:
+            self._seq = seq
+            self.outcome.events += taken
+        return first + len(taken)
+
+    def _node(self, run_id: str, node_id: str, started_unix_ns: int) -> _NodeDelta:
+        run = self._run(run_id, started_unix_ns)
+        node = self._ledger.name_id(node_id)
+        delta = _NodeDelta(run, node, self._ledger.call_count(run, node))
+        self._nodes[run_id, node_id] = delta
+        return delta
+
+    def _take_other(self, event: Event | RecordRefusedError) -> RecordRefusedError | None:
+        """Takes any other event; a refused one is given back."""
+        if isinstance(event, RecordRefusedError):
+            return event
         if type(event) is LlmCall:
             self._llm_call(event)
         elif type(event) is NodeStarted:
@@ -557,45 +625,8 @@ class _Change:
             self._run_started(event)
         elif type(event) is RunFinished:
             self._run_finished(event)
-
-    def _node_finished(self, event: NodeFinished) -> None:
-        run_id, span_id, parent_span_id, node_id, attempt, started_unix_ns, duration_ns, status, error = event
-        delta = self._nodes.get((run_id, node_id)) or self._node(run_id, node_id, started_unix_ns)
-        run = delta.run
-        error_id = self._ledger.name_id(error) if error else None
-        delta.calls += 1
-        delta.total_ns += duration_ns
-        if duration_ns > delta.max_ns:  # noqa: PLR1730 - max() costs as much as all the rest
-            delta.max_ns = duration_ns
-        if status is not Status.OK:
-            delta.errors += 1
-        run.events += 1
-        run.node_executions += 1
-        if started_unix_ns + duration_ns > run.last_event_unix_ns:  # noqa: PLR1730 - as above
-            run.last_event_unix_ns = started_unix_ns + duration_ns
-        self._seq += 1
-        self._executions.append(
-            (
-                self._seq,
-                run.run,
-                delta.node,
-                delta.calls_before + delta.calls,
-                span_id if span_id <= bounds.INT64_MAX else span_id - _SIGN,
-                parent_span_id if parent_span_id <= bounds.INT64_MAX else parent_span_id - _SIGN,
-                attempt,
-                started_unix_ns,
-                duration_ns,
-                int(status),
-                error_id,
-            )
-        )
-
-    def _node(self, run_id: str, node_id: str, started_unix_ns: int) -> _NodeDelta:
-        run = self._run_delta(self._run(run_id, started_unix_ns))
-        node = self._ledger.name_id(node_id)
-        delta = _NodeDelta(run, node, self._ledger.call_count(run.run, node))
-        self._nodes[run_id, node_id] = delta
-        return delta
+        self.outcome.events.append(event)
+        return None
 
     def _node_started(self, event: NodeStarted) -> None:
         run = self._run(event.run_id, event.started_unix_ns)
@@ -721,9 +752,10 @@ class _Change:
 
     def write(self) -> None:
         """Puts everything into the open transaction."""
-        write = self._ledger.connection.executemany
-        write(_INSERT_EXECUTION, self._executions)
-        write(_INSERT_CALL, self._calls.values())
+        connection = self._ledger.connection
+        write = connection.executemany
+        _INSERT_EXECUTIONS.write(connection, self._executions)
+        _INSERT_CALLS.write(connection, list(self._calls.values()))
         if self._outranked:
             write(_NOT_COUNTED, [(report.seq,) for report in self._outranked])
         write(_INSERT_RUN_EVENT, self._run_events)
@@ -734,21 +766,21 @@ class _Change:
             )
         if self._any_open():
             write(_DELETE_OPEN_NODE, [(row[1], row[4]) for row in self._executions])
-        write(_ADD_NODE_TOTALS, [self._node_totals(delta) for delta in self._nodes.values()])
+        _ADD_NODE_TOTALS.write(connection, sorted(map(self._settled, self._nodes.values())))
         added = {key: sum_totals(parts) for key, parts in self._call_totals.items()}
         self._ledger.add_call_totals(added, emptied=[report.key for report in self._outranked])
         self._ledger.advance(self._seq)
         self._count("events_committed", self._seq - self._seq_before)
         received = self._received_unix_ns
-        write(
-            _ADD_TO_RUN,
+        _ADD_TO_RUNS.write(
+            connection,
             [
                 (
+                    delta.run,
                     delta.events,
                     delta.node_executions,
                     min(delta.last_event_unix_ns, bounds.INT64_MAX),
                     received,
-                    delta.run,
                 )
                 for delta in self._runs.values()
             ],
@@ -759,11 +791,15 @@ class _Change:
         )
         write(_ADD_TO_COUNTER, list(self._counters.items()))
 
-    def _node_totals(self, delta: _NodeDelta) -> tuple[int, ...]:
-        run, node = delta.run.run, delta.node
-        self._ledger.note_call_count(run, node, delta.calls_before + delta.calls)
-        total_ns = min(delta.total_ns, bounds.INT64_MAX)
-        return run, node, delta.calls, delta.errors, total_ns, delta.max_ns
+    def _settled(self, node: _NodeDelta) -> tuple[int, ...]:
+        """What a node adds to its totals; and its run hears of it."""
+        calls, total_ns = node.calls - node.calls_before, min(node.total_ns, bounds.INT64_MAX)
+        self._ledger.note_call_count(node.run, node.node, node.calls)
+        run = self._run_delta(node.run)
+        run.events += calls
+        run.node_executions += calls
+        run.last_event_unix_ns = max(run.last_event_unix_ns, node.last_event_unix_ns)
+        return node.run, node.node, calls, node.errors, total_ns, node.max_ns
 
     def _any_open(self) -> bool:
         """Nearly always there is nothing to close, and a look is cheaper than many deletions."""
