@@ -1,0 +1,1 @@
+"""What the fault tests and `make soak` are made of: clients that keep journals, faults, and the oracle."""
