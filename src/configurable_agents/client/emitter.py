@@ -273,6 +273,7 @@ class Emitter:
     def _acknowledge(self, next_sequence: int, refused: Sequence[int]) -> None:
         # What was sent twice may be refused twice.
         self._refused_events += sum(sequence >= self._acknowledged_sequence for sequence in refused)
+        next_sequence = min(next_sequence, self.recorded_events)  # what is not recorded yet is yet to be sent
         if next_sequence <= self._acknowledged_sequence:
             return
         with self._lock:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.journal import ClientJournal, Entry, Key
+from harness.journal import ClientJournal, Key
 
 SHOWN_MAX = 5
 """Findings of each kind that a verdict shows; all are counted."""
