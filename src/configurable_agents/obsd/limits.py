@@ -93,7 +93,17 @@ HISTORY_RUNS_MAX = 30
 """Runs whose p95 a report over several runs shows one by one: the newest."""
 
 TIMELINES_MAX = 2
-"""Timelines in memory at the same time, each up to 500 bytes for each execution. Further ones wait."""
+"""Timelines answered at the same time. Further ones wait."""
+
+TIMELINE_PART_ROWS = 4_000
+"""Executions, or calls, in one part of a timeline: what is held of it at a time, however long the run."""
+
+TIMELINE_S_MAX = 60.0
+"""A timeline is one look at the ledger, whose log cannot be folded in meanwhile. A client that takes
+longer for it is cut off."""
+
+TIMELINE_BYTES_MAX = 16 * 1024 * 1024
+"""The daemon grows by less while it answers a timeline of any length."""
 
 PAST_RUNS_MAX = 100
 PAST_NODES_MAX = 200

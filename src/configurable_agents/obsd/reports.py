@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -47,11 +49,33 @@ class Readers:
         """Runs a query function in a thread, on one consistent look at the ledger."""
         return await anyio.to_thread.run_sync(self._ask, question, limiter=self._limiter)
 
+    async def pieces(self, question: Callable[[sqlite3.Connection], Iterator[T]]) -> AsyncGenerator[T, None]:
+        """The answer piece by piece, on one consistent look. No piece is made before it is asked for.
+
+        Close it (`aclosing`): until then it keeps its connection and its look.
+        """
+        found = _Pieces(self._pieces(question))
+        try:
+            while (piece := await anyio.to_thread.run_sync(found.next, limiter=self._limiter)) is not None:
+                yield piece
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(found.close)
+
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        with self._looking() as connection:
+            return question(connection)
+
+    def _pieces(self, question: Callable[[sqlite3.Connection], Iterator[T]]) -> Generator[T, None, None]:
+        with self._looking() as connection:
+            yield from question(connection)
+
+    @contextmanager
+    def _looking(self) -> Iterator[sqlite3.Connection]:
         connection = self._idle.pop() if self._idle else open_for_reading(self._ledger)
         try:
             with queries.snapshot(connection):
-                return question(connection)
+                yield connection
         except sqlite3.Error as error:
             raise LedgerError(f"the ledger cannot answer: {error}; a narrower scope may do") from error
         finally:
@@ -60,6 +84,23 @@ class Readers:
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
+
+
+class _Pieces(Generic[T]):
+    """A generator that threads take turns with: one that was given up may still be in it."""
+
+    def __init__(self, generator: Generator[T, None, None]) -> None:
+        self._generator = generator
+        self._turn = threading.Lock()
+
+    def next(self) -> T | None:
+        """`None` at the end."""
+        with self._turn:
+            return next(self._generator, None)
+
+    def close(self) -> None:
+        with self._turn:
+            self._generator.close()
 
 
 @dataclass(frozen=True, slots=True)

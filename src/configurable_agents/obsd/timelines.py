@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
 
@@ -37,11 +38,25 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         self._drawing = asyncio.Semaphore(limits.TIMELINES_MAX)
 
     async def GetTimeline(self, request: reports_pb2.Scope, context: Context) -> None:
-        question = partial(timeline_queries.timeline, scope=scope_of(request), now_unix_ns=time.time_ns())
+        def parts(connection: sqlite3.Connection) -> Iterator[pb.TimelinePart]:
+            question = timeline_queries.timeline_in_rows(connection, scope_of(request), time.time_ns())
+            yield from timeline_messages.timeline_to_parts(*question)
+
         async with self._drawing:
-            timeline = await self._answer(context, question)
-            for part in timeline_messages.timeline_to_parts(timeline):
-                await _write(context, part)
+            try:
+                async with (
+                    asyncio.timeout(limits.TIMELINE_S_MAX),
+                    aclosing(self._readers.pieces(parts)) as pieces,
+                ):
+                    async for part in pieces:
+                        await _write(context, part)
+            except TimeoutError:
+                seconds = f"{limits.TIMELINE_S_MAX:g} s"
+                await context.abort(
+                    grpc.StatusCode.DEADLINE_EXCEEDED, f"the timeline was not read within {seconds}"
+                )
+            except AgentsObsError as error:
+                await context.abort(status_code(error), str(error))
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> None:
         every_s = max(request.every_ms or limits.WATCH_EVERY_MS, limits.WATCH_EVERY_MS_MIN) / 1000

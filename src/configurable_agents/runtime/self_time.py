@@ -45,14 +45,15 @@ def self_times(spans: Iterable[Span]) -> dict[int, int]:
 def self_times_in_order(ordered: Sequence[Span]) -> array[int]:
     """Self time in ns of each of `ordered`, which are in the order of their beginning."""
     index_of = {span.span_id: index for index, span in enumerate(ordered)}
-    self_ns = array("q", (span.duration_ns for span in ordered))
-    reached = array("q", (span.started_unix_ns for span in ordered))
+    self_ns = array("q", [span.duration_ns for span in ordered])
+    ends = array("q", [span.started_unix_ns + span.duration_ns for span in ordered])
+    reached = array("q", [span.started_unix_ns for span in ordered])
     """How far into each its children are accounted for, so that each child only adds what lies behind."""
-    for index, (_, parent_span_id, _, start, duration, _, _) in enumerate(ordered):
+    for index, (_, parent_span_id, _, start, _, _, _) in enumerate(ordered):
         parent = index_of.get(parent_span_id, index)
         if parent != index:
             covered_from = max(start, reached[parent])
-            covered_to = min(start + duration, ordered[parent].ended_unix_ns)
+            covered_to = min(ends[index], ends[parent])
             if covered_to > covered_from:
                 self_ns[parent] -= covered_to - covered_from
                 reached[parent] = covered_to

@@ -105,7 +105,7 @@ def _nodes(timeline: Timeline, found: Waterfall, slack_ns: dict[str, int]) -> li
             slack_ns[node.node_id] / 1e6,
             costs.get(node.node_id, 0) / 1e9,
         ]
-        for node in node_profiles(span.span for span in timeline.spans)[:PAGE_NODES_MAX]
+        for node in node_profiles(timeline.finished_spans())[:PAGE_NODES_MAX]
     ]
 
 

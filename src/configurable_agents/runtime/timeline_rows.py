@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Iterable
+from operator import sub
 from typing import NamedTuple
 
-from configurable_agents.runtime.critical_path import CriticalPath, Segment, critical_path
+from configurable_agents.runtime.critical_path import CriticalPath, critical_path
 from configurable_agents.runtime.schedule import RUN, Schedule
 from configurable_agents.runtime.self_time import self_times
 from configurable_agents.runtime.timeline import Timeline, TimelineSpan
@@ -39,11 +41,12 @@ def waterfall(timeline: Timeline, *, rows_max: int) -> Waterfall:
     """At most `rows_max` rows, each after the one that encloses it, in the order of their beginning."""
     schedule = timeline.schedule()
     path = critical_path(schedule)
-    pieces = _pieces(schedule, path.segments)
-    own_ns = self_times(schedule.spans)
+    kept = _kept(schedule, path, rows_max)
+    pieces = _pieces(schedule, path, kept)
+    span_ids = {schedule.spans[index].span_id for index in kept}
+    by_id = {span.span_id: span for span in timeline.spans if span.span_id in span_ids}
+    own_ns = self_times(span for span in schedule.spans if not span_ids.isdisjoint(span[:2]))
     costs = timeline.costs_nanos()
-    kept = _kept(schedule, pieces, rows_max)
-    by_id = {span.span_id: span for span in timeline.spans}
     rows = [
         WaterfallRow(
             by_id[schedule.spans[index].span_id],
@@ -57,10 +60,10 @@ def waterfall(timeline: Timeline, *, rows_max: int) -> Waterfall:
     return Waterfall(rows, path, schedule, len(schedule.spans) - len(rows))
 
 
-def _pieces(schedule: Schedule, segments: Iterable[Segment]) -> dict[int, list[tuple[int, int]]]:
+def _pieces(schedule: Schedule, path: CriticalPath, kept: set[int]) -> dict[int, list[tuple[int, int]]]:
     found: dict[int, list[tuple[int, int]]] = {}
-    for segment in segments:
-        if segment.execution != RUN:
+    for segment in path.segments:
+        if segment.execution in kept:
             since = schedule.started_ns
             found.setdefault(segment.execution, []).append(
                 (segment.started_ns - since, segment.ended_ns - since)
@@ -68,18 +71,16 @@ def _pieces(schedule: Schedule, segments: Iterable[Segment]) -> dict[int, list[t
     return found
 
 
-def _kept(schedule: Schedule, pieces: dict[int, list[tuple[int, int]]], rows_max: int) -> set[int]:
+def _kept(schedule: Schedule, path: CriticalPath, rows_max: int) -> set[int]:
+    """The longest; what is on the critical path counts as twice as long."""
     everything = range(len(schedule.spans))
     if len(everything) <= rows_max:
         return set(everything)
 
-    starts, ends = schedule.starts, schedule.ends
-
-    def weight(index: int) -> tuple[int, int]:
-        lasted_ns = ends[index] - starts[index]
-        return lasted_ns * 2 if index in pieces else lasted_ns, -index
-
-    return set(heapq.nlargest(rows_max, everything, key=weight))
+    weights = array("q", map(sub, schedule.ends, schedule.starts))
+    for index in {segment.execution for segment in path.segments} - {RUN}:
+        weights[index] *= 2
+    return set(heapq.nlargest(rows_max, everything, key=lambda index: (weights[index], -index)))
 
 
 def _in_tree_order(schedule: Schedule, kept: set[int]) -> Iterable[tuple[int, int]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from configurable_agents.errors import AgentsObsError, WireFormatError
 from configurable_agents.observability.cost_summary import CostSummary
 from configurable_agents.runtime.past_runs import LiveRun, OpenNode, PastNode, PastRun
-from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineSpan
+from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineRows, TimelineSpan
 from configurable_agents.telemetry import Graph, Status
 from configurable_agents.wire.report_messages import (
     cost_summary_from_message,
@@ -19,9 +20,6 @@ from configurable_agents.wire.report_messages import (
 from configurable_agents.wire.report_records import LiveView
 from configurable_agents.wire.v1 import reports_pb2, telemetry_pb2
 from configurable_agents.wire.v1 import timeline_pb2 as pb
-
-PART_ROWS_MAX = 4_000
-"""Spans, or calls, of one part: well inside the size of one message."""
 
 UINT64 = 1 << 64
 
@@ -44,64 +42,70 @@ class _Names:
         return names
 
 
-def timeline_to_parts(timeline: Timeline) -> Iterator[pb.TimelinePart]:
+def timeline_to_parts(head: Timeline, rows: Iterable[TimelineRows]) -> Iterator[pb.TimelinePart]:
+    """The timeline without its executions and calls, then one part for each portion of these."""
     yield pb.TimelinePart(
-        run=run_to_message(timeline.run),
-        graph=_graph_to_message(timeline.graph),
-        ended_unix_ns=timeline.ended_unix_ns,
-        cut=timeline.cut,
+        run=run_to_message(head.run),
+        graph=_graph_to_message(head.graph),
+        ended_unix_ns=head.ended_unix_ns,
+        cut=head.cut,
     )
     names = _Names()
-    for first in range(0, len(timeline.spans), PART_ROWS_MAX):
-        spans = [_span_to_message(span, names) for span in timeline.spans[first : first + PART_ROWS_MAX]]
-        yield pb.TimelinePart(spans=spans, names=names.untold())
-    for first in range(0, len(timeline.calls), PART_ROWS_MAX):
-        calls = [_call_to_message(call, names) for call in timeline.calls[first : first + PART_ROWS_MAX]]
-        yield pb.TimelinePart(calls=calls, names=names.untold())
+    for some in rows:
+        spans = _spans_to_message(some.spans, names) if some.spans else None
+        calls = [_call_to_message(call, names) for call in some.calls]
+        yield pb.TimelinePart(spans=spans, calls=calls, names=names.untold())
 
 
 def timeline_from_parts(parts: Iterable[pb.TimelinePart]) -> Timeline:
+    """Raises `WireFormatError` for parts that do not fit together."""
     remaining = iter(parts)
-    head = next(remaining)
+    try:
+        head = next(remaining)
+        return Timeline(
+            run_from_message(head.run),
+            head.ended_unix_ns,
+            graph=_graph_from_message(head.graph) if head.HasField("graph") else None,
+            cut=head.cut,
+        ).with_rows(_rows_from_parts(remaining))
+    except AgentsObsError:  # some of ours are LookupError or ValueError too
+        raise
+    except (StopIteration, LookupError, ValueError) as error:
+        raise WireFormatError(f"the parts of a timeline do not fit together: {error!r}") from error
+
+
+def _rows_from_parts(parts: Iterable[pb.TimelinePart]) -> Iterator[TimelineRows]:
     names: list[str] = []
-    spans: list[TimelineSpan] = []
-    calls: list[TimelineCall] = []
-    for part in remaining:
+    for part in parts:
         names.extend(part.names)
-        spans.extend(_span_from_message(span, names) for span in part.spans)
-        calls.extend(_call_from_message(call, names) for call in part.calls)
-    return Timeline(
-        run_from_message(head.run),
-        head.ended_unix_ns,
-        tuple(spans),
-        tuple(calls),
-        _graph_from_message(head.graph) if head.HasField("graph") else None,
-        head.cut,
+        calls = [_call_from_message(call, names) for call in part.calls]
+        yield TimelineRows(_spans_from_message(part.spans, names), calls)
+
+
+def _spans_to_message(spans: Sequence[TimelineSpan], names: _Names) -> pb.TimelineSpans:
+    span_ids, parents, nodes, starts, durations, statuses, attempts = zip(*spans, strict=True)
+    return pb.TimelineSpans(
+        span_id=[span_id % UINT64 for span_id in span_ids],
+        parent_span_id=[span_id % UINT64 for span_id in parents],
+        node=map(names.number, nodes),
+        started_unix_ns=starts,
+        duration_ns=durations,
+        status=map(int, statuses),
+        attempt=attempts,
     )
 
 
-def _span_to_message(span: TimelineSpan, names: _Names) -> pb.TimelineSpan:
-    return pb.TimelineSpan(
-        span_id=span.span_id % UINT64,
-        parent_span_id=span.parent_span_id % UINT64,
-        node=names.number(span.node_id),
-        started_unix_ns=span.started_unix_ns,
-        duration_ns=span.duration_ns,
-        status=int(span.status),
-        attempt=span.attempt,
+def _spans_from_message(spans: pb.TimelineSpans, names: Sequence[str]) -> list[TimelineSpan]:
+    columns = (
+        spans.span_id,
+        spans.parent_span_id,
+        map(names.__getitem__, spans.node),
+        spans.started_unix_ns,
+        spans.duration_ns,
+        map(_STATUSES.__getitem__, spans.status),
+        spans.attempt,
     )
-
-
-def _span_from_message(span: pb.TimelineSpan, names: list[str]) -> TimelineSpan:
-    return TimelineSpan(
-        span.span_id,
-        span.parent_span_id,
-        names[span.node],
-        span.started_unix_ns,
-        span.duration_ns,
-        _STATUSES[span.status],
-        span.attempt,
-    )
+    return list(map(TimelineSpan._make, zip(*columns, strict=True)))
 
 
 def _call_to_message(call: TimelineCall, names: _Names) -> pb.TimelineCall:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from typing import Any
 
 from configurable_agents.errors import InvalidValueError
 from configurable_agents.obsd import limits
@@ -11,12 +13,12 @@ from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.ledger.run_profile import declared_graph
 from configurable_agents.obsd.ledger.scopes import IN_SCOPE, resolve
 from configurable_agents.runtime.past_runs import LiveRun, OpenNode, PastNode, PastRun
-from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineSpan
+from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineRows, TimelineSpan
 from configurable_agents.telemetry import Status, WorkflowRunRecord
 from configurable_agents.wire.report_records import Scope
 
 _HEAD = """
-SELECT r.graph, r.started_unix_ns
+SELECT r.graph, r.node_executions, r.started_unix_ns
     + COALESCE(r.duration_ns, MAX(0, r.last_event_unix_ns - r.started_unix_ns))
 FROM runs r WHERE r.id = ?
 """
@@ -34,13 +36,12 @@ LEFT JOIN call_totals c ON c.run = r.id WHERE r.run_id = ? GROUP BY r.id
 
 _SPANS = """
 SELECT x.span_id, x.parent_span_id, n.name, x.started_unix_ns, x.duration_ns, x.status, x.attempt
-FROM node_executions x JOIN names n ON n.id = x.node WHERE x.run = ?
-ORDER BY x.started_unix_ns, x.seq LIMIT ?
+FROM node_executions x JOIN names n ON n.id = x.node WHERE x.run = ? LIMIT ?
 """
 
 _OPEN = """
 SELECT o.span_id, o.parent_span_id, n.name, o.started_unix_ns, 0, 4, o.attempt
-FROM open_nodes o JOIN names n ON n.id = o.node WHERE o.run = ? ORDER BY o.started_unix_ns LIMIT ?
+FROM open_nodes o JOIN names n ON n.id = o.node WHERE o.run = ? LIMIT ?
 """
 
 _CALLS = """
@@ -49,7 +50,7 @@ SELECT c.span_id, n.name, p.name, m.name, c.started_unix_ns, c.duration_ns, c.ti
     COALESCE(c.input_tokens + c.cache_read_tokens + c.cache_write_tokens + c.cache_write_1h_tokens
         + c.output_tokens + c.reasoning_tokens + c.audio_input_tokens + c.audio_output_tokens, 0), c.status
 FROM llm_calls c JOIN names n ON n.id = c.node JOIN names p ON p.id = c.provider
-JOIN names m ON m.id = c.model WHERE c.run = ? ORDER BY c.started_unix_ns, c.seq LIMIT ?
+JOIN names m ON m.id = c.model WHERE c.run = ? LIMIT ?
 """
 
 _STATUSES = {int(status): status for status in Status}
@@ -83,24 +84,48 @@ def timeline(connection: sqlite3.Connection, scope: Scope, now_unix_ns: int) -> 
 
     Raises `InvalidValueError` for a scope that names no run.
     """
+    head, rows = timeline_in_rows(connection, scope, now_unix_ns)
+    return head.with_rows(rows)
+
+
+def timeline_in_rows(
+    connection: sqlite3.Connection, scope: Scope, now_unix_ns: int
+) -> tuple[Timeline, Iterator[TimelineRows]]:
+    """The same in portions, to be read on this connection one after the other, in no order."""
     if not scope.run_id:
         raise InvalidValueError("a timeline is of one run; give its id, a unique beginning of it, or latest")
     found = resolve(connection, scope)
     run = run_record(connection, found.run_id)
-    graph, ended_unix_ns = connection.execute(_HEAD, (found.run,)).fetchone()
+    graph, executions, ended_unix_ns = connection.execute(_HEAD, (found.run,)).fetchone()
     is_live = run.status is Status.RUNNING
     ended_unix_ns = max(ended_unix_ns, now_unix_ns) if is_live else ended_unix_ns
-    limited = (found.run, limits.PROFILED_SPANS_MAX)
-    rows = connection.execute(_SPANS, limited).fetchall()
-    spans = [
-        TimelineSpan(span, parent, node, started, duration, _STATUSES[status], attempt)
-        for span, parent, node, started, duration, status, attempt in rows
-    ]
-    if is_live:
-        spans += [_open_span(TimelineSpan(*row), ended_unix_ns) for row in connection.execute(_OPEN, limited)]
-    calls = [_call(TimelineCall(*row)) for row in connection.execute(_CALLS, limited)]
-    is_cut = len(rows) == limits.PROFILED_SPANS_MAX
-    return Timeline(run, ended_unix_ns, tuple(spans), tuple(calls), declared_graph(graph), is_cut)
+    is_cut = max(executions, run.llm_calls) > limits.PROFILED_SPANS_MAX
+    head = Timeline(run, ended_unix_ns, graph=declared_graph(graph), cut=is_cut)
+    return head, _rows(connection, (found.run, limits.PROFILED_SPANS_MAX), ended_unix_ns, is_live=is_live)
+
+
+def _rows(
+    connection: sqlite3.Connection, limited: tuple[int | None, int], ended_unix_ns: int, *, is_live: bool
+) -> Iterator[TimelineRows]:
+    for rows in _portions(connection, _SPANS, limited):
+        yield TimelineRows(
+            spans=[
+                TimelineSpan(span, parent, node, started, duration, _STATUSES[status], attempt)
+                for span, parent, node, started, duration, status, attempt in rows
+            ]
+        )
+    for rows in _portions(connection, _OPEN, limited) if is_live else ():
+        yield TimelineRows(spans=[_open_span(TimelineSpan(*row), ended_unix_ns) for row in rows])
+    for rows in _portions(connection, _CALLS, limited):
+        yield TimelineRows(calls=[_call(TimelineCall(*row)) for row in rows])
+
+
+def _portions(
+    connection: sqlite3.Connection, sql: str, limited: tuple[int | None, int]
+) -> Iterator[list[tuple[Any, ...]]]:
+    cursor = connection.execute(sql, limited)
+    while rows := cursor.fetchmany(limits.TIMELINE_PART_ROWS):
+        yield rows
 
 
 def run_record(connection: sqlite3.Connection, run_id: str) -> WorkflowRunRecord:

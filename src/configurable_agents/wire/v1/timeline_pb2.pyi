@@ -22,11 +22,11 @@ class TimelinePart(_message.Message):
     ended_unix_ns: int
     cut: bool
     names: _containers.RepeatedScalarFieldContainer[str]
-    spans: _containers.RepeatedCompositeFieldContainer[TimelineSpan]
+    spans: TimelineSpans
     calls: _containers.RepeatedCompositeFieldContainer[TimelineCall]
-    def __init__(self, run: _Optional[_Union[_reports_pb2.RunRecord, _Mapping]] = ..., graph: _Optional[_Union[_telemetry_pb2.Graph, _Mapping]] = ..., ended_unix_ns: _Optional[int] = ..., cut: _Optional[bool] = ..., names: _Optional[_Iterable[str]] = ..., spans: _Optional[_Iterable[_Union[TimelineSpan, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[TimelineCall, _Mapping]]] = ...) -> None: ...
+    def __init__(self, run: _Optional[_Union[_reports_pb2.RunRecord, _Mapping]] = ..., graph: _Optional[_Union[_telemetry_pb2.Graph, _Mapping]] = ..., ended_unix_ns: _Optional[int] = ..., cut: _Optional[bool] = ..., names: _Optional[_Iterable[str]] = ..., spans: _Optional[_Union[TimelineSpans, _Mapping]] = ..., calls: _Optional[_Iterable[_Union[TimelineCall, _Mapping]]] = ...) -> None: ...
 
-class TimelineSpan(_message.Message):
+class TimelineSpans(_message.Message):
     __slots__ = ("span_id", "parent_span_id", "node", "started_unix_ns", "duration_ns", "status", "attempt")
     SPAN_ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_SPAN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -35,14 +35,14 @@ class TimelineSpan(_message.Message):
     DURATION_NS_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
-    span_id: int
-    parent_span_id: int
-    node: int
-    started_unix_ns: int
-    duration_ns: int
-    status: int
-    attempt: int
-    def __init__(self, span_id: _Optional[int] = ..., parent_span_id: _Optional[int] = ..., node: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., duration_ns: _Optional[int] = ..., status: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
+    span_id: _containers.RepeatedScalarFieldContainer[int]
+    parent_span_id: _containers.RepeatedScalarFieldContainer[int]
+    node: _containers.RepeatedScalarFieldContainer[int]
+    started_unix_ns: _containers.RepeatedScalarFieldContainer[int]
+    duration_ns: _containers.RepeatedScalarFieldContainer[int]
+    status: _containers.RepeatedScalarFieldContainer[int]
+    attempt: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, span_id: _Optional[_Iterable[int]] = ..., parent_span_id: _Optional[_Iterable[int]] = ..., node: _Optional[_Iterable[int]] = ..., started_unix_ns: _Optional[_Iterable[int]] = ..., duration_ns: _Optional[_Iterable[int]] = ..., status: _Optional[_Iterable[int]] = ..., attempt: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TimelineCall(_message.Message):
     __slots__ = ("span_id", "node", "provider", "model", "started_unix_ns", "duration_ns", "time_to_first_token_ns", "cost_nanos", "cost_known", "tokens", "status")
