@@ -53,6 +53,10 @@ class NotFoundError(AgentsObsError, LookupError):
     exit_code = 1
 
 
+class RowsRetiredError(NotFoundError):
+    """The single calls and executions of a run are removed by retention; its totals are kept."""
+
+
 class IncompleteCoverageError(AgentsObsError):
     """A report does not cover every call, and `--strict` asked for that."""
 

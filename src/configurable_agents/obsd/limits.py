@@ -125,3 +125,23 @@ LIVE_ROWS_MAX = 20_000
 
 REPORT_READERS_MAX = 4
 """Reports computed at the same time. Further ones wait."""
+
+RETIRED_ROWS_PER_STEP = 1_000
+"""Executions, and calls, of a run that one transaction of the retention removes: commits of events that
+wait meanwhile wait for some milliseconds."""
+
+REMOVED_RUNS_PER_STEP = 20
+"""The same for whole runs, of which only totals are left."""
+
+RETIRED_RUNS_PER_LOOK = 200
+"""Runs found at one look for what is no longer needed. The next look follows at once."""
+
+RETURNED_PAGES_PER_STEP = 500
+"""Pages that one step gives back to the file system: 2 MB."""
+
+WAL_BYTES_MAX = 64 * 1024 * 1024
+"""A write-ahead log that has grown beyond it, because somebody read for long, is folded in and cut off
+as soon as nobody reads behind it."""
+
+REPORT_S_MAX = 60.0
+"""A question to the ledger that takes longer is given up, so that the log can be folded in."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 from configurable_agents.obsd.ledger.call_queries import rate_card
 from configurable_agents.obsd.ledger.scopes import IN_SCOPE, experiment_of, resolve
@@ -25,10 +25,18 @@ SELECT c.run, c.started_unix_ns, n.name, p.name, m.name, c.rate_card, c.anomalie
     c.reasoning_tokens, c.audio_input_tokens, c.audio_output_tokens, c.web_searches
 FROM runs r JOIN llm_calls c ON c.run = r.id
 JOIN names n ON n.id = c.node JOIN names p ON p.id = c.provider JOIN names m ON m.id = c.model
-WHERE {IN_SCOPE} AND c.counted AND c.input_tokens IS NOT NULL
+WHERE {IN_SCOPE} AND c.seq > r.retired_seq AND c.counted AND c.input_tokens IS NOT NULL
 ORDER BY c.run, c.provider, c.model, c.started_unix_ns DESC, c.seq DESC
 """
 """Backwards in time, so that a write is seen after what may have read it."""
+
+_RETIRED = f"""
+SELECT n.name, p.name, m.name, t.calls, t.input_tokens, t.read_tokens, t.written_tokens, t.saved_yoctos,
+    t.unread_tokens, t.unread_yoctos, t.rateless_tokens
+FROM runs r JOIN cache_totals t ON t.run = r.id
+JOIN names n ON n.id = t.node JOIN names p ON p.id = t.provider JOIN names m ON m.id = t.model
+WHERE {IN_SCOPE} AND r.retired_seq > 0
+"""
 
 _RUN_COUNT = f"SELECT COUNT(*) FROM runs r WHERE {IN_SCOPE}"
 
@@ -46,7 +54,9 @@ class _Call(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Sums:
+class CacheSums:
+    """What the calls of one node to one model say of its prompt cache."""
+
     calls: int = 0
     input_tokens: int = 0
     read_tokens: int = 0
@@ -70,6 +80,10 @@ class _Sums:
         for name in ("cache_write_tokens", "cache_write_1h_tokens"):
             self._add_unread(getattr(unread, name), _rate(call.rates, name))
 
+    def plus(self, other: CacheSums) -> None:
+        for name in fields(self):
+            setattr(self, name.name, getattr(self, name.name) + getattr(other, name.name))
+
     def _add_unread(self, tokens: int, rate: int | None) -> None:
         self.unread_tokens += tokens
         if rate is None:
@@ -81,16 +95,9 @@ class _Sums:
 def cache_report(connection: sqlite3.Connection, scope: Scope) -> CacheReport:
     """Per node and model. Raises `NotFoundError` as reports do."""
     found = resolve(connection, scope)
-    sums: dict[tuple[str, str, str], _Sums] = {}
-    reader: tuple[int, str, str] | None = None
-    next_read_unix_ns: int | None = None
-    for call in _calls(connection, found.parameters):
-        if (call.run, call.provider, call.model) != reader:
-            reader, next_read_unix_ns = (call.run, call.provider, call.model), None
-        part = sums.setdefault((call.node, call.provider, call.model), _Sums())
-        part.add(call, _unread(call, next_read_unix_ns))
-        if call.usage.cache_read_tokens:
-            next_read_unix_ns = call.started_unix_ns
+    sums = cache_sums(connection, found.parameters)
+    for key, retired in _retired_sums(connection, found.parameters):
+        sums.setdefault(key, CacheSums()).plus(retired)
     entries = [_use(key, part) for key, part in sums.items()]
     return CacheReport(
         tuple(sorted(entries, key=lambda each: (-each.saved_nanos, each.node_id, each.provider, each.model))),
@@ -99,6 +106,30 @@ def cache_report(connection: sqlite3.Connection, scope: Scope) -> CacheReport:
         since_unix_ns=scope.since_unix_ns,
         run_count=connection.execute(_RUN_COUNT, found.parameters).fetchone()[0],
     )
+
+
+def cache_sums(
+    connection: sqlite3.Connection, parameters: dict[str, Any]
+) -> dict[tuple[str, str, str], CacheSums]:
+    """By node, provider and model, from the rows of calls that are kept."""
+    sums: dict[tuple[str, str, str], CacheSums] = {}
+    reader: tuple[int, str, str] | None = None
+    next_read_unix_ns: int | None = None
+    for call in _calls(connection, parameters):
+        if (call.run, call.provider, call.model) != reader:
+            reader, next_read_unix_ns = (call.run, call.provider, call.model), None
+        part = sums.setdefault((call.node, call.provider, call.model), CacheSums())
+        part.add(call, _unread(call, next_read_unix_ns))
+        if call.usage.cache_read_tokens:
+            next_read_unix_ns = call.started_unix_ns
+    return sums
+
+
+def _retired_sums(
+    connection: sqlite3.Connection, parameters: dict[str, Any]
+) -> Iterator[tuple[tuple[str, str, str], CacheSums]]:
+    for node, provider, model, *figures in connection.execute(_RETIRED, parameters):
+        yield (node, provider, model), CacheSums(*map(int, figures))
 
 
 def _calls(connection: sqlite3.Connection, parameters: dict[str, object]) -> Iterator[_Call]:
@@ -132,7 +163,7 @@ def _rate(rates: Rates | None, name: str) -> int | None:
     return None if rates is None or position in rates.missing else rates.per_class[position]
 
 
-def _use(key: tuple[str, str, str], part: _Sums) -> CacheUse:
+def _use(key: tuple[str, str, str], part: CacheSums) -> CacheUse:
     return CacheUse(
         *key,
         calls=part.calls,

@@ -8,7 +8,7 @@ from typing import Any
 from configurable_agents.errors import NotFoundError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger.calls import StoredCall, stored_calls
-from configurable_agents.obsd.ledger.scopes import IN_SCOPE, resolve
+from configurable_agents.obsd.ledger.scopes import IN_SCOPE, resolve, retired_runs
 from configurable_agents.observability.price_table import RateCard
 from configurable_agents.observability.receipts import PriceEntry, Receipt
 from configurable_agents.telemetry import PriceStatus
@@ -30,16 +30,20 @@ FROM price_history WHERE call = ? ORDER BY rowid
 def receipts(connection: sqlite3.Connection, scope: Scope, call_id: str, *, limit: int) -> list[Receipt]:
     """Of the named call, else of the costliest calls of a scope.
 
-    Raises `NotFoundError` for a call that is not there.
+    Raises `NotFoundError` for a call that is not there, `RowsRetiredError` for a run whose calls are removed.
     """
     found = resolve(connection, scope)
+    retired = retired_runs(connection, found)
     shown = min(limit if limit > 0 else limits.RECEIPTS_DEFAULT, limits.RECEIPTS_MAX)
     parameters = {**found.parameters, "id": call_id, "limit": shown}
     if not call_id:
         return _receipts(connection, _COSTLIEST, parameters)
     named = _receipts(connection, _NAMED, parameters) or _receipts(connection, _BEGINNING, parameters)
     if not named:
-        raise NotFoundError(f"no call is called {call_id!r}; see: agents-obs explain --run latest --top 20")
+        kept = f" among those kept ({retired} runs lost theirs to retention)" if retired else ""
+        raise NotFoundError(
+            f"no call is called {call_id!r}{kept}; see: agents-obs explain --run latest --top 20"
+        )
     return named
 
 

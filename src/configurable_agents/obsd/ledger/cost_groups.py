@@ -38,7 +38,7 @@ _FROM = f"""
 FROM runs r JOIN llm_calls c ON c.run = r.id
 JOIN names n ON n.id = c.node JOIN names p ON p.id = c.provider JOIN names m ON m.id = c.model
 JOIN names w ON w.id = r.workflow JOIN names e ON e.id = r.experiment
-WHERE {IN_SCOPE}
+WHERE {IN_SCOPE} AND c.seq > r.retired_seq
 """
 
 _GRAIN = "c.run, c.node, c.provider, c.model, day, c.attempt, c.status, c.price_status, wasted"
@@ -76,10 +76,24 @@ SELECT c.price_status, COUNT(*), SUM(c.cost_nanos), SUM(c.input_tokens), SUM(c.c
     SUM(c.audio_input_tokens), SUM(c.audio_output_tokens), SUM(c.web_searches), SUM(c.status <> 1)
 FROM llm_calls c WHERE c.counted AND c.seq IN (
     SELECT c.seq FROM runs r JOIN llm_calls c ON c.run = r.id WHERE {IN_SCOPE} AND c.status <> 1
+        AND c.seq > r.retired_seq
     UNION
     SELECT c.seq FROM runs r JOIN node_executions x ON x.run = r.id AND x.status <> 1
     JOIN llm_calls c ON c.run = x.run AND c.span_id = x.span_id WHERE {IN_SCOPE}
+        AND c.seq > r.retired_seq
 ) GROUP BY c.price_status
+"""
+
+_RETIRED = f"""
+SELECT r.run_id, r.tags, w.name, e.name, n.name, p.name, m.name, g.day, g.attempt, g.status, g.price_status,
+    g.wasted, g.token_class, g.calls, g.cost_nanos, g.input_tokens, g.cache_read_tokens, g.cache_write_tokens,
+    g.cache_write_1h_tokens, g.output_tokens, g.reasoning_tokens, g.audio_input_tokens, g.audio_output_tokens,
+    g.web_searches, g.priced_calls, g.stated_calls, g.free_calls, g.unpriced_calls, g.no_usage_calls,
+    g.unpriced_tokens, g.failed_calls, g.stated_tokens, g.free_tokens, g.merged_calls
+FROM runs r JOIN call_groups g ON g.run = r.id
+JOIN names n ON n.id = g.node JOIN names p ON p.id = g.provider JOIN names m ON m.id = g.model
+JOIN names w ON w.id = r.workflow JOIN names e ON e.id = r.experiment
+WHERE {IN_SCOPE} AND r.retired_seq > 0 AND (g.token_class <> '') = :classes
 """
 
 _RUN_COUNT = f"SELECT COUNT(*) FROM runs r WHERE {IN_SCOPE}"
@@ -87,7 +101,7 @@ _RUN_COUNT = f"SELECT COUNT(*) FROM runs r WHERE {IN_SCOPE}"
 _KEY_COLUMNS = 12
 
 
-class _Key(NamedTuple):
+class PartKey(NamedTuple):
     run: str
     tags: str
     workflow: str
@@ -102,10 +116,10 @@ class _Key(NamedTuple):
     wasted: int
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Calls, or one class of their tokens, that fall into the same group whatever the dimensions."""
 
-    key: _Key
+    key: PartKey
     token_class: str
     totals: CallTotals
 
@@ -121,11 +135,11 @@ def grouped_costs(
     found = resolve(connection, scope)
     values = [_value_of(name) for name in dimensions]
     groups: dict[tuple[str, ...], CostGroup] = {}
-    for part in _parts(connection, found.parameters, classes=TOKEN_CLASS in dimensions):
+    for part in _all_parts(connection, found.parameters, classes=TOKEN_CLASS in dimensions):
         key = tuple(value(part) for value in values)
         group = CostGroup(key, part.totals, part.totals if part.key.wasted else NO_CALLS)
         groups[key] = groups[key].plus(group) if key in groups else group
-    whole = list(_parts(connection, found.parameters, classes=False))
+    whole = list(_all_parts(connection, found.parameters, classes=False))
     shown, rest = ranked(
         groups.values(), sort=sort, top=min(top, limits.GROUPS_MAX) if top > 0 else limits.GROUPS_MAX
     )
@@ -150,39 +164,60 @@ def wasted_totals(connection: sqlite3.Connection, scope: Scope) -> CallTotals:
         _WASTED_TOTALS, resolve(connection, scope).parameters
     ):
         total = total.plus(_totals(PriceStatus(status), calls, cost_nanos, counts, failed_calls=failed))
-    return total
+    retired = retired_parts(connection, resolve(connection, scope).parameters, classes=False)
+    return total.plus(_sum(part for part in retired if part.key.wasted))
 
 
-def _parts(connection: sqlite3.Connection, parameters: dict[str, Any], *, classes: bool) -> Iterator[_Part]:
+def _all_parts(
+    connection: sqlite3.Connection, parameters: dict[str, Any], *, classes: bool
+) -> Iterator[Part]:
+    yield from parts(connection, parameters, classes=classes)
+    yield from retired_parts(connection, parameters, classes=classes)
+
+
+def parts(connection: sqlite3.Connection, parameters: dict[str, Any], *, classes: bool) -> Iterator[Part]:
+    """From the rows of calls that are kept."""
     if classes:
         yield from _class_parts(connection, parameters)
     else:
         for row in connection.execute(_GRAINS, parameters):
-            key = _Key(*row[:_KEY_COLUMNS])
+            key = PartKey(*row[:_KEY_COLUMNS])
             calls, cost_nanos, *counts = row[_KEY_COLUMNS:]
             failed = 0 if key.status == Status.OK else calls
             totals = _totals(PriceStatus(key.price_status), calls, cost_nanos, counts, failed_calls=failed)
-            yield _Part(key, "", totals)
+            yield Part(key, "", totals)
     for row in connection.execute(_MERGED, parameters):
         if row[_KEY_COLUMNS]:
-            key = _Key(*row[:_KEY_COLUMNS])
-            yield _Part(key, NO_USAGE_CLASS, CallTotals(merged_calls=row[_KEY_COLUMNS]))
+            key = PartKey(*row[:_KEY_COLUMNS])
+            yield Part(key, NO_USAGE_CLASS, CallTotals(merged_calls=row[_KEY_COLUMNS]))
 
 
-def _class_parts(connection: sqlite3.Connection, parameters: dict[str, Any]) -> Iterator[_Part]:
+def retired_parts(
+    connection: sqlite3.Connection, parameters: dict[str, Any], *, classes: bool
+) -> Iterator[Part]:
+    """From what is kept of rows that are removed."""
+    for row in connection.execute(_RETIRED, {**parameters, "classes": classes}):
+        calls, cost_nanos, *counts = row[_KEY_COLUMNS + 1 :]
+        totals = CallTotals(
+            calls, cost_nanos, Usage(*counts[: len(Usage._fields)]), *counts[len(Usage._fields) :]
+        )
+        yield Part(PartKey(*row[:_KEY_COLUMNS]), row[_KEY_COLUMNS], totals)
+
+
+def _class_parts(connection: sqlite3.Connection, parameters: dict[str, Any]) -> Iterator[Part]:
     cards: dict[int | None, RateCard | None] = {}
     for row in connection.execute(_CALLS, parameters):
-        key = _Key(*row[:_KEY_COLUMNS])
+        key = PartKey(*row[:_KEY_COLUMNS])
         cost_nanos, card, anomalies, *counts = row[_KEY_COLUMNS:]
         if card not in cards:
             cards[card] = rate_card(connection, card)
         usage = None if counts[0] is None else Usage(*counts)
         for token_class, totals in _classes(key, usage, cost_nanos, cards[card], anomalies.split()):
-            yield _Part(key, token_class, totals)
+            yield Part(key, token_class, totals)
 
 
 def _classes(
-    key: _Key, usage: Usage | None, cost_nanos: int, card: RateCard | None, anomalies: Sequence[str]
+    key: PartKey, usage: Usage | None, cost_nanos: int, card: RateCard | None, anomalies: Sequence[str]
 ) -> Iterator[tuple[str, CallTotals]]:
     """One call by class: its tokens apart, and its cost shared out so that the parts sum to it."""
     status = PriceStatus(key.price_status)
@@ -221,21 +256,21 @@ def _totals(
     )
 
 
-def _sum(parts: Iterator[_Part]) -> CallTotals:
+def _sum(parts: Iterator[Part]) -> CallTotals:
     total = NO_CALLS
     for part in parts:
         total = total.plus(part.totals)
     return total
 
 
-def _value_of(dimension: str) -> Callable[[_Part], str]:
+def _value_of(dimension: str) -> Callable[[Part], str]:
     if dimension.startswith(TAG_PREFIX):
         name = dimension.removeprefix(TAG_PREFIX)
         return lambda part: str(json.loads(part.key.tags).get(name, ""))
     return _VALUES[dimension]
 
 
-_VALUES: dict[str, Callable[[_Part], str]] = {
+_VALUES: dict[str, Callable[[Part], str]] = {
     "provider": lambda part: part.key.provider,
     "model": lambda part: part.key.model,
     "node": lambda part: part.key.node,

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from configurable_agents.errors import LedgerDamagedError, LedgerError, LedgerTooNewError
+from configurable_agents.obsd import limits
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x41474F42
@@ -20,6 +21,9 @@ _MIGRATIONS: dict[int, str] = {}
 CHECKED_BYTES_MAX = 256 * 1024 * 1024
 """A larger ledger is not looked through at every start, which would take seconds; SQLite still notices
 damage where it reads."""
+
+BUSY_TIMEOUT_MS = 30_000
+"""How long another program may hold a lock on the file before an operation gives up."""
 
 CACHE_KIB = 16 * 1024
 WAL_CHECKPOINT_PAGES = 4000
@@ -37,7 +41,9 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             _check(path)
         else:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000
+        )
         try:
             _prepare(connection)
         except BaseException:
@@ -58,7 +64,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             uri=True,
             isolation_level=None,
             check_same_thread=False,
-            timeout=30,
+            timeout=BUSY_TIMEOUT_MS / 1000,
         )
         connection.execute("PRAGMA query_only = 1")
     except sqlite3.DatabaseError as error:
@@ -67,10 +73,13 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
+    # Only before the first table; without it removed rows would leave a file that never shrinks.
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     # The settings that make an acknowledgement durable: see `assert_durable`.
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {limits.WAL_BYTES_MAX}")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")
     assert_durable(connection)

@@ -136,6 +136,7 @@ def run_profile(connection: sqlite3.Connection, run_id: str) -> ProfileReport:
     return queries.profile_report(connection, Scope(run_id=run_id))
 
 
-def run_timeline(connection: sqlite3.Connection, run_id: str) -> Timeline:
-    """Of a run that is over."""
-    return timeline_queries.timeline(connection, Scope(run_id=run_id), 0)
+def run_timeline(connection: sqlite3.Connection, run_id: str) -> Timeline | None:
+    """Of a run that is over; `None` for one whose rows are removed."""
+    retired = connection.execute("SELECT retired_seq FROM runs WHERE run_id = ?", (run_id,)).fetchone()[0]
+    return None if retired else timeline_queries.timeline(connection, Scope(run_id=run_id), 0)

@@ -20,7 +20,8 @@ from configurable_agents.wire.report_records import Scope
 
 LiveProfiles = Callable[[str], tuple[NodeProfile, ...] | None]
 
-_PROFILED = f"{IN_SCOPE} AND r.profiled_events = r.events"
+_PROFILED = f"{IN_SCOPE} AND (r.profiled_events = r.events OR r.retired_seq > 0)"
+"""A run whose rows are removed keeps the profile it had: it cannot be made again."""
 
 _NEWEST_PROFILED = f"""
 SELECT r.id, r.started_unix_ns FROM runs r WHERE {_PROFILED}
@@ -28,8 +29,8 @@ ORDER BY r.started_unix_ns DESC, r.id DESC LIMIT :limit
 """
 
 _STORED_NODES = f"""
-SELECT n.name, SUM(t.calls), SUM(t.total_ns), SUM(t.self_ns), MAX(t.max_ns), SUM(t.errors),
-    SUM(t.critical_ns), MIN(t.slack_ns)
+SELECT n.name, SUM(t.calls), SUM(t.total_ns), SUM(COALESCE(t.self_ns, t.total_ns)), MAX(t.max_ns),
+    SUM(t.errors), SUM(t.critical_ns), MIN(t.slack_ns)
 FROM runs r JOIN node_totals t ON t.run = r.id JOIN names n ON n.id = t.node
 WHERE {_PROFILED} GROUP BY t.node
 """
@@ -59,7 +60,7 @@ JOIN names p ON p.id = t.provider JOIN names m ON m.id = t.model
 
 _UNPROFILED = f"""
 SELECT r.id, r.run_id, r.node_executions, r.started_unix_ns FROM runs r
-WHERE {IN_SCOPE} AND r.profiled_events <> r.events
+WHERE {IN_SCOPE} AND r.profiled_events <> r.events AND r.retired_seq = 0
 """
 
 _WALL = f"""

@@ -22,7 +22,11 @@ _INSERT_MODEL = "INSERT OR REPLACE INTO model_times VALUES (?,?,?,?,?,?,?,?,?)"
 def store(
     connection: sqlite3.Connection, run: int, final: FinalProfile, events: int, name_id: Callable[[str], int]
 ) -> None:
-    """Within the caller's transaction."""
+    """Within the caller's transaction. A run whose rows are removed keeps the profile it had."""
+    retired_seq = connection.execute("SELECT retired_seq FROM runs WHERE id = ?", (run,)).fetchone()[0]
+    if retired_seq:
+        connection.execute("UPDATE runs SET profiled_events = ? WHERE id = ?", (events, run))
+        return
     report, profile = final.report, final.profile
     connection.executemany(
         _UPDATE_NODE,

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from configurable_agents.errors import RowsRetiredError
 from configurable_agents.obsd.ledger.calls import CallKey, StoredCall, stored_calls, totals_of
-from configurable_agents.obsd.ledger.scopes import IN_SCOPE, resolve
+from configurable_agents.obsd.ledger.scopes import IN_SCOPE, resolve, retired_runs
 from configurable_agents.obsd.records import Pricer
 from configurable_agents.observability.cost_estimator import Price
 from configurable_agents.observability.cost_summary import NO_CALLS, CallTotals
@@ -60,8 +61,18 @@ class Repriced(NamedTuple):
 
 
 def runs_in(connection: sqlite3.Connection, scope: Scope) -> list[tuple[int, str]]:
-    """Row and id of the runs of a scope. Raises `NotFoundError` as reports do."""
-    return connection.execute(_RUNS, resolve(connection, scope).parameters).fetchall()
+    """Row and id of the runs of a scope.
+
+    Raises `NotFoundError` as reports do, `RowsRetiredError` where calls that it should price are removed.
+    """
+    found = resolve(connection, scope)
+    retired = retired_runs(connection, found)
+    if retired:
+        raise RowsRetiredError(
+            f"{retired} runs of this scope lost their single calls to retention and cannot be repriced;"
+            " leave them out: --since DATE, or --run ID for each"
+        )
+    return connection.execute(_RUNS, found.parameters).fetchall()
 
 
 def repriced_slice(

@@ -18,7 +18,7 @@ CREATE TABLE producers (
 );
 
 CREATE TABLE runs (
-    id                    INTEGER PRIMARY KEY,
+    id                    INTEGER PRIMARY KEY AUTOINCREMENT,  -- exporters remember it, also of a removed run
     run_id                TEXT NOT NULL UNIQUE,
     experiment            INTEGER NOT NULL REFERENCES names,
     workflow              INTEGER NOT NULL REFERENCES names,
@@ -39,10 +39,15 @@ CREATE TABLE runs (
     last_received_unix_ns INTEGER NOT NULL,
     profiled_events       INTEGER NOT NULL DEFAULT -1,   -- `events` when the stored profile was made
     bottleneck_info       TEXT NOT NULL DEFAULT '',      -- JSON
-    times                 TEXT                           -- JSON: runtime.time_report.RunTimes
+    times                 TEXT,                          -- JSON: runtime.time_report.RunTimes
+    -- Rows of executions and calls up to this `seq` are removed, or are being removed: `call_groups` and
+    -- `cache_totals` hold what they said. 0: all rows are there.
+    retired_seq           INTEGER NOT NULL DEFAULT 0,
+    retired_unix_ns       INTEGER                        -- when that was
 );
 CREATE INDEX runs_by_experiment ON runs (experiment, started_unix_ns);
 CREATE INDEX runs_by_start ON runs (started_unix_ns);
+CREATE INDEX runs_with_rows ON runs (started_unix_ns) WHERE retired_seq = 0;
 
 -- Starts and ends of runs, in the order of commit with everything else.
 CREATE TABLE run_events (
@@ -50,6 +55,7 @@ CREATE TABLE run_events (
     run  INTEGER NOT NULL,
     kind INTEGER NOT NULL                          -- 1 started, 2 finished, 3 interrupted, 4 repriced
 );
+CREATE INDEX run_events_by_run ON run_events (run);
 
 CREATE TABLE node_executions (
     seq             INTEGER PRIMARY KEY,
@@ -200,9 +206,63 @@ CREATE TABLE model_times (
     PRIMARY KEY (run, provider, model)
 ) WITHOUT ROWID;
 
+-- What the rows of calls said that are removed: their totals by all that costs can be grouped by.
+CREATE TABLE call_groups (
+    run                   INTEGER NOT NULL,
+    node                  INTEGER NOT NULL,
+    provider              INTEGER NOT NULL,
+    model                 INTEGER NOT NULL,
+    day                   INTEGER NOT NULL,        -- since 1970-01-01, UTC
+    attempt               INTEGER NOT NULL,
+    status                INTEGER NOT NULL,
+    price_status          TEXT NOT NULL,
+    wasted                INTEGER NOT NULL,
+    token_class           TEXT NOT NULL,           -- empty: the whole calls
+    calls                 INTEGER NOT NULL,
+    cost_nanos            INTEGER NOT NULL,
+    input_tokens          INTEGER NOT NULL,
+    cache_read_tokens     INTEGER NOT NULL,
+    cache_write_tokens    INTEGER NOT NULL,
+    cache_write_1h_tokens INTEGER NOT NULL,
+    output_tokens         INTEGER NOT NULL,
+    reasoning_tokens      INTEGER NOT NULL,
+    audio_input_tokens    INTEGER NOT NULL,
+    audio_output_tokens   INTEGER NOT NULL,
+    web_searches          INTEGER NOT NULL,
+    priced_calls          INTEGER NOT NULL,
+    stated_calls          INTEGER NOT NULL,
+    free_calls            INTEGER NOT NULL,
+    unpriced_calls        INTEGER NOT NULL,
+    no_usage_calls        INTEGER NOT NULL,
+    unpriced_tokens       INTEGER NOT NULL,
+    failed_calls          INTEGER NOT NULL,
+    stated_tokens         INTEGER NOT NULL,
+    free_tokens           INTEGER NOT NULL,
+    merged_calls          INTEGER NOT NULL,
+    PRIMARY KEY (run, node, provider, model, day, attempt, status, price_status, wasted, token_class)
+) WITHOUT ROWID;
+
+-- What they said of prompt caches. Yocto-dollars do not fit into 64 bits.
+CREATE TABLE cache_totals (
+    run             INTEGER NOT NULL,
+    node            INTEGER NOT NULL,
+    provider        INTEGER NOT NULL,
+    model           INTEGER NOT NULL,
+    calls           INTEGER NOT NULL,
+    input_tokens    INTEGER NOT NULL,
+    read_tokens     INTEGER NOT NULL,
+    written_tokens  INTEGER NOT NULL,
+    saved_yoctos    TEXT NOT NULL,
+    unread_tokens   INTEGER NOT NULL,
+    unread_yoctos   TEXT NOT NULL,
+    rateless_tokens INTEGER NOT NULL,
+    PRIMARY KEY (run, node, provider, model)
+) WITHOUT ROWID;
+
 -- Counts that outlive a restart.
 CREATE TABLE counters (
-    name  TEXT PRIMARY KEY,                        -- events_committed, events_duplicate, refused:<reason>
+    name  TEXT PRIMARY KEY,                        -- events_committed, events_duplicate, refused:<reason>,
+                                                   -- events_retired, runs_retired, runs_removed
     value INTEGER NOT NULL
 ) WITHOUT ROWID;
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import sqlite3
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from configurable_agents.errors import InvalidValueError, NotFoundError
+from configurable_agents.errors import InvalidValueError, NotFoundError, RowsRetiredError
 from configurable_agents.wire.report_records import Scope
 
 LATEST = "latest"
@@ -22,6 +23,8 @@ IN_SCOPE = """
 
 IN_SCOPE_BY_START = IN_SCOPE.replace("r.id BETWEEN", "+r.id BETWEEN")
 """The same for the newest few runs: the plus has SQLite take them in the order of their start."""
+
+_RETIRED_RUNS = f"SELECT COUNT(*) FROM runs r WHERE {IN_SCOPE} AND r.retired_seq > 0"
 
 RUN_LAST = 2**63 - 1
 
@@ -59,6 +62,25 @@ def experiment_of(connection: sqlite3.Connection, found: ResolvedScope) -> str:
         "SELECT e.name FROM runs r JOIN names e ON e.id = r.experiment WHERE r.id = ?", (found.run,)
     ).fetchone()
     return str(row[0])
+
+
+def retired_runs(connection: sqlite3.Connection, found: ResolvedScope) -> int:
+    """How many runs of a scope have lost rows to retention.
+
+    Raises `RowsRetiredError` when the scope is one run, and that has.
+    """
+    if found.run is None:
+        return int(connection.execute(_RETIRED_RUNS, found.parameters).fetchone()[0])
+    retired_unix_ns = connection.execute(
+        "SELECT retired_unix_ns FROM runs WHERE id = ?", (found.run,)
+    ).fetchone()[0]
+    if retired_unix_ns is not None:
+        day = datetime.fromtimestamp(retired_unix_ns // 10**9, UTC).date().isoformat()
+        raise RowsRetiredError(
+            f"the single calls and executions of run {found.run_id} were removed on {day} by the daemon's"
+            " retention; its totals are kept: see cost-report and profile-report"
+        )
+    return 0
 
 
 def _experiment(connection: sqlite3.Connection, name: str) -> int:

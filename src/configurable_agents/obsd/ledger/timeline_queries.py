@@ -11,7 +11,7 @@ from configurable_agents.errors import InvalidValueError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.ledger.run_profile import declared_graph
-from configurable_agents.obsd.ledger.scopes import IN_SCOPE, resolve
+from configurable_agents.obsd.ledger.scopes import IN_SCOPE, resolve, retired_runs
 from configurable_agents.runtime.past_runs import LiveRun, OpenNode, PastNode, PastRun
 from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineRows, TimelineSpan
 from configurable_agents.telemetry import Status, WorkflowRunRecord
@@ -82,7 +82,8 @@ FROM node_totals t JOIN names n ON n.id = t.node WHERE t.run = ? ORDER BY t.tota
 def timeline(connection: sqlite3.Connection, scope: Scope, now_unix_ns: int) -> Timeline:
     """The one run of the scope. What still runs ends, in this picture, now.
 
-    Raises `InvalidValueError` for a scope that names no run.
+    Raises `InvalidValueError` for a scope that names no run, `RowsRetiredError` for one whose rows are
+    removed.
     """
     head, rows = timeline_in_rows(connection, scope, now_unix_ns)
     return head.with_rows(rows)
@@ -95,6 +96,7 @@ def timeline_in_rows(
     if not scope.run_id:
         raise InvalidValueError("a timeline is of one run; give its id, a unique beginning of it, or latest")
     found = resolve(connection, scope)
+    retired_runs(connection, found)
     run = run_record(connection, found.run_id)
     graph, executions, ended_unix_ns = connection.execute(_HEAD, (found.run,)).fetchone()
     is_live = run.status is Status.RUNNING

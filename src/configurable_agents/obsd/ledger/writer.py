@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from configurable_agents.errors import LedgerBusyError, LedgerError, LedgerFullError, RecordRefusedError
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger import profile_store, repricing
+from configurable_agents.obsd.ledger import profile_store, repricing, retention
 from configurable_agents.obsd.ledger.bulk import BulkWrite
 from configurable_agents.obsd.ledger.calls import (
     CallKey,
@@ -25,8 +25,9 @@ from configurable_agents.obsd.ledger.calls import (
     signed,
     totals_of,
 )
-from configurable_agents.obsd.ledger.database import open_for_writing
+from configurable_agents.obsd.ledger.database import BUSY_TIMEOUT_MS, open_for_writing
 from configurable_agents.obsd.ledger.repricing import Repriced
+from configurable_agents.obsd.ledger.retention import RetiredRun
 from configurable_agents.obsd.profiles import FinalProfile
 from configurable_agents.obsd.records import (
     Acknowledgement,
@@ -240,6 +241,44 @@ class SqliteLedger:
         with _Transaction(self):
             repricing.note_run(self._connection, run, self.next_seq(), about)
             self._connection.execute(_ADD_TO_COUNTER, ("events_committed", 1))
+
+    def retire(self, kept: RetiredRun) -> bool:
+        """Has a run told of by its totals from now on. False when it has changed since they were made."""
+        with _Transaction(self):
+            return retention.retire(self._connection, kept, time.time_ns(), self.name_id)
+
+    def remove_some_rows(self, run: int) -> int:
+        """Removes some rows of a retired run. Returns how many; 0 when it has no more."""
+        with _Transaction(self):
+            return retention.remove_some_rows(self._connection, run, limit=limits.RETIRED_ROWS_PER_STEP)
+
+    def remove_runs(self, runs: Sequence[int]) -> int:
+        """Removes retired runs for good. Returns how many."""
+        with _Transaction(self):
+            removed = retention.remove_runs(self._connection, runs)
+        self._forget()
+        return removed
+
+    def return_space(self) -> int:
+        """Gives some free pages back to the file system. Returns how many remain."""
+        try:
+            return retention.return_space(self._connection, pages_max=limits.RETURNED_PAGES_PER_STEP)
+        except sqlite3.Error as error:
+            raise self.forget_and_explain(error) from error
+
+    def fold_in_log(self) -> bool:
+        """Folds the write-ahead log into the file and cuts it off. False while somebody reads behind it.
+
+        It waits for nobody: commits must not wait for readers.
+        """
+        try:
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise self.forget_and_explain(error) from error
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        return not busy
 
     def next_sequence(self, producer_id: bytes) -> int:
         """Everything of the producer below it is committed or refused; 0 for one never seen."""
