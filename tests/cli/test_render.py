@@ -16,6 +16,7 @@ from configurable_agents.cli.render.status import daemon_status
 from configurable_agents.client.reports import Scope
 from configurable_agents.observability.cost_summary import CostSummary, ModelCost
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
+from configurable_agents.telemetry import OTHER_NAME
 
 LONG_MODEL = "acme-experimental-huge-mixture-of-experts-preview-2026-11"
 WIDTHS = (40, 60, 80, 120, 200)
@@ -220,3 +221,9 @@ def test_finding_nothing_says_what_was_looked_for_and_what_there_is(samples):
     assert "experiment gone" in shown
     assert samples.runs[0].run_id in shown
     assert "observe_run" in text_of(nothing_found(Scope(), None), 200)
+
+
+def test_a_report_says_what_other_stands_for():
+    report = ProfileReport((NodeProfile(OTHER_NAME, 3, 30, 30, 10),), run_count=1)
+    shown = text_of(profile_report(report, threshold_percent=50, width=100), 100)
+    assert "__other__ is what came after the first names" in shown

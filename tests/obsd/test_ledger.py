@@ -422,7 +422,7 @@ def test_caches_start_again_at_their_bound(book: Any, events: Any, monkeypatch: 
             [events.node(f"n{number}", 1 + number, run_id=f"r{number}") for number in range(5)],
             first=5 * part,
         )
-        assert len(book.ledger._names) <= 3 + 6
+        assert len(book.ledger.names._ids) <= 3 + 6
     assert book.rows("SELECT MIN(calls), MAX(calls), COUNT(*) FROM node_totals") == [(4, 4, 5)]
     assert book.rows("SELECT COUNT(*), MAX(call_index) FROM node_executions") == [(20, 4)]
 

@@ -66,6 +66,7 @@ def status_json(status: DaemonStatus) -> dict[str, Any]:
         "events_pending": status.events_pending,
         "events_duplicate": status.events_duplicate,
         "events_refused": dict(sorted(status.events_refused.items())),
+        "names_folded": status.names_folded,
         "runs_live": status.runs_live,
         "runs_total": status.runs_total,
         "producers_connected": status.producers_connected,

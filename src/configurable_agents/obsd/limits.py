@@ -5,6 +5,8 @@ What a record itself may hold is bounded in `runtime.bounds` and `runtime.names`
 
 from __future__ import annotations
 
+from configurable_agents.runtime import bounds
+
 MESSAGE_BYTES_MAX = 1024 * 1024
 """A longer gRPC message is refused by gRPC (RESOURCE_EXHAUSTED); our clients send at most a quarter."""
 
@@ -34,6 +36,10 @@ LIVE_RUNS_MAX = 10_000
 """Runs with an analyzer in memory. Beyond it the one idle longest is let go; its report comes from
 the ledger's rows."""
 
+LIVE_FIGURES_MAX = 200_000
+"""Nodes, and intervals of finished children, kept for all live runs together. Beyond it the run idle longest
+is let go, as above."""
+
 PENDING_CHILDREN_MAX = 100_000
 """Intervals of finished children kept per live run until their parent finishes. Beyond it they are
 let go, the run's live self times are too high, and its final ones, made from the ledger, are exact."""
@@ -41,8 +47,22 @@ let go, the run's live self times are too high, and its final ones, made from th
 NAMES_CHECKED_MAX = 16_384
 """Names whose check is remembered at the door. The one not met longest is forgotten."""
 
-NAMES_CACHED_MAX = 100_000
+RUN_NODES_MAX = bounds.RUN_NODES_MAX
+"""Distinct nodes of one run. Executions and calls of further ones are added up as the node `__other__`."""
+
+RUN_MODELS_MAX = 1_000
+"""Distinct pairs of provider and model of one run. Further ones are added up as `__other__`, each call at
+the price of its own model."""
+
+NAMES_MAX = 2_000_000
+"""Distinct names in the ledger: nodes, models, experiments, workflows, types of errors. A further one is
+`__other__`."""
+
+NAMES_CACHED_MAX = 50_000
 """Interned names kept in memory. At the bound the cache is emptied; the ledger has them."""
+
+RUN_NAMES_CACHED_MAX = 100_000
+"""Nodes and models of runs kept in memory. At the bound the cache is emptied; the ledger has them."""
 
 COUNTERS_CACHED_MAX = 200_000
 """Call counters of run and node kept in memory. At the bound the cache is emptied; the ledger has them."""

@@ -200,6 +200,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
             events_duplicate=counts.events_duplicate,
             events_refused=counts.events_refused,
             events_pending=gauges.events_pending(),
+            names_folded=counts.names_folded,
             runs_live=counts.runs_live,
             runs_total=counts.runs_total,
             ledger_bytes=await anyio.to_thread.run_sync(_ledger_bytes, gauges.home.ledger),

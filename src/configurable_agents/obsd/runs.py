@@ -10,6 +10,9 @@ from configurable_agents.runtime.bottlenecks import BottleneckAnalyzer
 from configurable_agents.runtime.critical_path import Interval, union_ns
 from configurable_agents.telemetry import Event, NodeFinished, RunFinished, RunStarted, Status
 
+_GONE = -1
+"""`LiveRun.figures_counted` of a run that is no longer kept."""
+
 
 class LiveRun:
     """The analyzer of one run, fed with finished executions as they are committed.
@@ -18,14 +21,21 @@ class LiveRun:
     out of the parent's self time. The rare child that ends later is put right by the final profile.
     """
 
-    __slots__ = ("_children", "_children_count", "analyzer", "is_complete")
+    __slots__ = ("_children", "_children_count", "analyzer", "figures_counted", "is_complete")
 
     def __init__(self, *, is_complete: bool) -> None:
-        self.analyzer = BottleneckAnalyzer()
+        self.analyzer = BottleneckAnalyzer(node_count_max=limits.RUN_NODES_MAX)
         self.is_complete = is_complete
         """Whether it was fed from the run's beginning on."""
         self._children: dict[int, list[Interval]] = {}
         self._children_count = 0
+        self.figures_counted = 0
+        """How many figures of it `LiveRuns` has counted."""
+
+    @property
+    def figures(self) -> int:
+        """What it keeps: nodes, and intervals of finished children."""
+        return self.analyzer.node_count + self._children_count
 
     def record(self, execution: NodeFinished) -> None:
         _, span_id, parent_span_id, node_id, _, started_ns, duration_ns, status, _ = execution
@@ -65,6 +75,8 @@ class LiveRuns:
         self._ended: dict[str, None] = {}
         self._over: OrderedDict[str, None] = OrderedDict()
         """Runs that ended lately: what comes for them now is late."""
+        self._figures = 0
+        """Kept for all runs, as counted when each was last heard of."""
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -81,6 +93,7 @@ class LiveRuns:
                 del self._over[event.run_id]
                 run_id, is_new = "", False
             if event.run_id != run_id:
+                self._count_figures(run)
                 run_id = event.run_id
                 run = self._run(run_id, is_new=is_new)
             if type(event) is RunFinished:
@@ -90,6 +103,8 @@ class LiveRuns:
                 self._ended[run_id] = None
             elif type(event) is NodeFinished:
                 run.record(event)
+        self._count_figures(run)
+        self._keep_bounds()
 
     def rebuild(self, run_id: str, executions: Iterable[NodeFinished], *, is_complete: bool) -> None:
         """A run in flight that a daemon before this one knew."""
@@ -97,10 +112,12 @@ class LiveRuns:
         if run is not None:
             for execution in executions:
                 run.record(execution)
+            self._count_figures(run)
+            self._keep_bounds()
 
     def end(self, run_id: str) -> None:
         """The run is over: its analyzer goes, and its profile is wanted."""
-        self._runs.pop(run_id, None)
+        self._forget(self._runs.pop(run_id, None))
         self._ended[run_id] = None
         self._over[run_id] = None
         if len(self._over) > limits.LIVE_RUNS_MAX:
@@ -130,5 +147,24 @@ class LiveRuns:
             return None
         run = self._runs[run_id] = LiveRun(is_complete=is_new)
         if len(self._runs) > limits.LIVE_RUNS_MAX:
-            self._runs.popitem(last=False)
+            self._let_idlest_go()
         return run
+
+    def _count_figures(self, run: LiveRun | None) -> None:
+        if run is not None and run.figures_counted >= 0:
+            figures = run.figures
+            self._figures += figures - run.figures_counted
+            run.figures_counted = figures
+
+    def _keep_bounds(self) -> None:
+        while self._figures > limits.LIVE_FIGURES_MAX and len(self._runs) > 1:
+            self._let_idlest_go()
+
+    def _let_idlest_go(self) -> None:
+        _, run = self._runs.popitem(last=False)
+        self._forget(run)
+
+    def _forget(self, run: LiveRun | None) -> None:
+        if run is not None:
+            self._figures -= run.figures_counted
+            run.figures_counted = _GONE

@@ -99,6 +99,11 @@ class BottleneckAnalyzer:
             if len(self._spans) > SPAN_COUNT_MAX:
                 self._add_up_unless_busy()
 
+    @property
+    def node_count(self) -> int:
+        """Nodes kept apart so far."""
+        return len(self._timings)
+
     def get_bottlenecks(
         self, threshold_percent: float = DEFAULT_BOTTLENECK_THRESHOLD_PERCENT
     ) -> list[dict[str, Any]]:

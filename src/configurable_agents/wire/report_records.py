@@ -51,6 +51,8 @@ class DaemonStatus:
     spool_bytes: int = 0
     producers_connected: int = 0
     exporters: tuple[ExporterStatus, ...] = ()
+    names_folded: int = 0
+    """How often a node, a model or another name went to `__other__`."""
 
 
 @dataclass(frozen=True, slots=True)

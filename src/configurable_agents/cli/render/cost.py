@@ -9,7 +9,7 @@ from rich.text import Text
 
 from configurable_agents.cli import figures
 from configurable_agents.cli.escape import printable
-from configurable_agents.cli.render.headings import heading, runs_counted, scope_details
+from configurable_agents.cli.render.headings import folded_note, heading, runs_counted, scope_details
 from configurable_agents.cli.render.tables import (
     BAR_STYLE,
     NOTABLE_STYLE,
@@ -60,6 +60,7 @@ def cost_report(summary: CostSummary, *, width: int, classes_known: bool = True)
     yield table(COLUMNS, list(rows(summary, classes_known=classes_known)), width=width)
     yield Text()
     yield from closing_lines(summary)
+    yield from folded_note(model.model for model in summary.models)
 
 
 def rows(summary: CostSummary, *, classes_known: bool) -> Iterator[Row]:

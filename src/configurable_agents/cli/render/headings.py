@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.text import Text
 
@@ -10,6 +10,7 @@ from configurable_agents.cli import figures
 from configurable_agents.cli.escape import printable
 from configurable_agents.cli.render.tables import HEADING_STYLE, QUIET_STYLE
 from configurable_agents.observability.cost_summary import plural
+from configurable_agents.telemetry import OTHER_NAME
 
 SEPARATOR = " · "
 
@@ -32,3 +33,10 @@ def scope_details(*, experiment: str, run_id: str, since_unix_ns: int) -> tuple[
 
 def runs_counted(run_count: int) -> str:
     return plural(run_count, "run")
+
+
+def folded_note(names: Iterable[str]) -> Iterator[Text]:
+    """What `__other__` is, where a report has it."""
+    if OTHER_NAME in names:
+        note = f"{OTHER_NAME} is what came after the first names that a run may have, added up."
+        yield Text(note, style=QUIET_STYLE, overflow="fold")

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from configurable_agents.cli import figures
 from configurable_agents.cli.escape import printable
-from configurable_agents.cli.render.headings import heading, runs_counted, scope_details
+from configurable_agents.cli.render.headings import folded_note, heading, runs_counted, scope_details
 from configurable_agents.cli.render.tables import (
     ALARMING_STYLE,
     BAR_STYLE,
@@ -80,6 +80,7 @@ def profile_report(
     yield from closing_lines(report, threshold_percent)
     yield from critical_lines(report)
     yield from model_table(report, width=width)
+    yield from folded_note(node.node_id for node in report.nodes)
     if not nesting_known:
         yield Text("MLflow keeps no nesting and no errors: shares are of total time.", style=QUIET_STYLE)
 

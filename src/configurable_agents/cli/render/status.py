@@ -15,6 +15,7 @@ from configurable_agents.cli.render.headings import heading
 from configurable_agents.cli.render.tables import ALARMING_STYLE, HEADING_STYLE, NOTABLE_STYLE, QUIET_STYLE
 from configurable_agents.client.reports import DaemonStatus, ExporterStatus
 from configurable_agents.observability.cost_summary import plural
+from configurable_agents.telemetry import OTHER_NAME
 
 EXPORTER_STYLES = {"retrying": NOTABLE_STYLE, "stopped": ALARMING_STYLE}
 
@@ -44,6 +45,10 @@ def daemon_facts(status: DaemonStatus) -> Iterator[Fact]:
     yield Fact("events", f"{status.events_committed:,} committed, {status.events_pending:,} pending")
     yield Fact("duplicates", figures.count(status.events_duplicate))
     yield Fact("refused", refusals(status.events_refused), ALARMING_STYLE if refused else "")
+    if status.names_folded:
+        yield Fact(
+            "folded", f"{status.names_folded:,} names beyond the limits went to {OTHER_NAME}", NOTABLE_STYLE
+        )
     yield Fact("ledger", figures.size(status.ledger_bytes))
     yield Fact("spool", figures.size(status.spool_bytes))
 

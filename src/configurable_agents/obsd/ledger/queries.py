@@ -95,6 +95,7 @@ class LedgerCounts(NamedTuple):
     events_committed: int
     events_duplicate: int
     events_refused: dict[str, int]
+    names_folded: int
     runs_total: int
     runs_live: int
 
@@ -155,6 +156,7 @@ def counts(connection: sqlite3.Connection) -> LedgerCounts:
             for name, value in named.items()
             if name.startswith("refused:")
         },
+        names_folded=named.get("names_folded", 0),
         runs_total=connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0],
         runs_live=connection.execute(
             "SELECT COUNT(*) FROM runs WHERE status = ?", (Status.RUNNING,)

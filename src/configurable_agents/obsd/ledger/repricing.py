@@ -16,6 +16,7 @@ from configurable_agents.observability.cost_estimator import Price
 from configurable_agents.observability.cost_summary import NO_CALLS, CallTotals
 from configurable_agents.observability.price_table import RateCard
 from configurable_agents.observability.repricing import ModelRepricing
+from configurable_agents.telemetry import OTHER_NAME
 from configurable_agents.wire.report_records import Scope
 
 CALLS_PER_SLICE = 2_000
@@ -80,12 +81,21 @@ def repriced_slice(
 ) -> list[Repriced]:
     """The next calls of a run after one; `at_unix_ns` prices them as of that moment, not their own."""
     return [
-        Repriced(
-            stored,
-            pricer(stored.call if at_unix_ns is None else stored.call._replace(started_unix_ns=at_unix_ns)),
-        )
+        Repriced(stored, _new_price(stored, pricer, at_unix_ns))
         for stored in stored_calls(connection, _SLICE, (run, after_seq, CALLS_PER_SLICE))
     ]
+
+
+def _new_price(stored: StoredCall, pricer: Pricer, at_unix_ns: int | None) -> Price:
+    """A call whose model was folded keeps its price: by whose rates it would be made anew is not known."""
+    if stored.call.model == OTHER_NAME:
+        return Price(
+            stored.price_status,
+            stored.cost_nanos,
+            table_cost_nanos=stored.table_cost_nanos,
+            reason=stored.price_reason,
+        )
+    return pricer(stored.call if at_unix_ns is None else stored.call._replace(started_unix_ns=at_unix_ns))
 
 
 def write_slice(

@@ -261,8 +261,8 @@ CREATE TABLE cache_totals (
 
 -- Counts that outlive a restart.
 CREATE TABLE counters (
-    name  TEXT PRIMARY KEY,                        -- events_committed, events_duplicate, refused:<reason>,
-                                                   -- events_retired, runs_retired, runs_removed
+    name  TEXT PRIMARY KEY,                        -- events_committed, events_duplicate, names_folded,
+                                                   -- refused:<reason>, events_retired, runs_retired, runs_removed
     value INTEGER NOT NULL
 ) WITHOUT ROWID;
 

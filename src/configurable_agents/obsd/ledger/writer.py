@@ -26,6 +26,7 @@ from configurable_agents.obsd.ledger.calls import (
     totals_of,
 )
 from configurable_agents.obsd.ledger.database import BUSY_TIMEOUT_MS, open_for_writing
+from configurable_agents.obsd.ledger.names import Names
 from configurable_agents.obsd.ledger.repricing import Repriced
 from configurable_agents.obsd.ledger.retention import RetiredRun
 from configurable_agents.obsd.profiles import FinalProfile
@@ -43,6 +44,7 @@ from configurable_agents.observability.merging import identifies_call, precedenc
 from configurable_agents.observability.price_table import RateCard
 from configurable_agents.runtime import bounds
 from configurable_agents.telemetry import (
+    OTHER_NAME,
     Event,
     LlmCall,
     NodeFinished,
@@ -171,6 +173,7 @@ class SqliteLedger:
 
     def __init__(self, path: Path, pricer: Pricer) -> None:
         self._connection = open_for_writing(path)
+        self.names = Names(self._connection)
         self._pricer = pricer
         self._forget()
 
@@ -329,7 +332,7 @@ class SqliteLedger:
     # -- what a change needs of the ledger; within a transaction -------------------------------------
 
     def _forget(self) -> None:
-        self._names: dict[str, int] = {}
+        self.names.forget()
         self._runs: dict[str, int] = {}
         self._cards: dict[RateCard, int] = {}
         self._call_counts: dict[tuple[int, int], int] = {}
@@ -339,8 +342,7 @@ class SqliteLedger:
 
     def trim_caches(self) -> None:
         """Caches keep what is in use; at their bound they start again from the file."""
-        if len(self._names) > limits.NAMES_CACHED_MAX:
-            self._names.clear()
+        self.names.trim()
         if len(self._runs) > limits.NAMES_CACHED_MAX:
             self._runs.clear()
         if len(self._cards) > limits.NAMES_CACHED_MAX:
@@ -369,22 +371,19 @@ class SqliteLedger:
         return self._seq
 
     def name_id(self, name: str) -> int:
-        found = self._names.get(name)
-        if found is None:
-            found = self._names[name] = self._intern("names", "name", name)
-        return found
+        return self.names.id_of(name)
 
     def card_id(self, card: RateCard) -> int:
         found = self._cards.get(card)
         if found is None:
-            found = self._cards[card] = self._intern("rate_cards", "card", card.to_json())
+            found = self._cards[card] = self._stored_card(card.to_json())
         return found
 
-    def _intern(self, table: str, column: str, text: str) -> int:
-        row = self._connection.execute(f"SELECT id FROM {table} WHERE {column} = ?", (text,)).fetchone()
+    def _stored_card(self, card: str) -> int:
+        row = self._connection.execute("SELECT id FROM rate_cards WHERE card = ?", (card,)).fetchone()
         if row is None:
             row = self._connection.execute(
-                f"INSERT INTO {table} ({column}) VALUES (?) RETURNING id", (text,)
+                "INSERT INTO rate_cards (card) VALUES (?) RETURNING id", (card,)
             ).fetchone()
         return int(row[0])
 
@@ -443,6 +442,7 @@ class SqliteLedger:
         run = self._runs[run_id] = int(cursor.lastrowid or 0)
         if self._counted_from is None:
             self._counted_from = run
+        self.names.begin_run(run)
         return run
 
     def producer(self, producer_id: bytes, received_unix_ns: int) -> tuple[int, int]:
@@ -647,7 +647,12 @@ class _Change:
 
     def _node(self, run_id: str, node_id: str, started_unix_ns: int) -> _NodeDelta:
         run = self._run(run_id, started_unix_ns)
-        node = self._ledger.name_id(node_id)
+        node = self._ledger.names.node_of(run, node_id)
+        if self._ledger.names.is_other(node):
+            node_id = OTHER_NAME
+            known = self._nodes.get((run_id, node_id))
+            if known is not None:
+                return known
         delta = _NodeDelta(run, node, self._ledger.call_count(run, node))
         self._nodes[run_id, node_id] = delta
         return delta
@@ -669,7 +674,7 @@ class _Change:
 
     def _node_started(self, event: NodeStarted) -> None:
         run = self._run(event.run_id, event.started_unix_ns)
-        node = self._ledger.name_id(event.node_id)
+        node = self._ledger.names.node_of(run, event.node_id)
         self._opened.append(
             (
                 signed(event.span_id),
@@ -684,13 +689,11 @@ class _Change:
     def _llm_call(self, event: LlmCall) -> None:
         ledger = self._ledger
         run = self._run(event.run_id, event.started_unix_ns)
-        key = (
-            run,
-            ledger.name_id(event.node_id),
-            ledger.name_id(event.provider),
-            ledger.name_id(event.model),
-        )
+        provider, model = ledger.names.model_of(run, event.provider, event.model)
+        key = (run, ledger.names.node_of(run, event.node_id), provider, model)
         price = ledger.price(event)
+        if ledger.names.is_other(model):
+            event = event._replace(model_as_given=event.model_as_given or event.model)
         card = None if price.card is None else ledger.card_id(price.card)
         totals = totals_of(event, price.status, price.cost_nanos)
         seq = self._next_seq()
@@ -810,6 +813,9 @@ class _Change:
         self._ledger.add_call_totals(added, emptied=[report.key for report in self._outranked])
         self._ledger.advance(self._seq)
         self._count("events_committed", self._seq - self._seq_before)
+        folded = self._ledger.names.take_folded_count()
+        if folded:
+            self._count("names_folded", folded)
         received = self._received_unix_ns
         _ADD_TO_RUNS.write(
             connection,
