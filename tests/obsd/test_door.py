@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configurable_agents.errors import InvalidValueError
-from configurable_agents.obsd.door import check
+from configurable_agents.errors import InvalidValueError, RecordRefusedError
+from configurable_agents.obsd.door import check, checked
 from configurable_agents.runtime import bounds
 from configurable_agents.runtime.names import NAME_LENGTH_MAX, checked_run_id
 from configurable_agents.telemetry import (
@@ -34,8 +34,16 @@ FINISHED = RunFinished("run", NOW, 1000, Status.OK)
 
 
 def verdict(event: Event) -> str:
+    """What becomes of an event, alone and among others that nothing is wrong with."""
     refusal = check(event)
-    return "taken" if refusal is None else refusal.reason
+    before, found, after = checked([NODE, event, CALL])
+    assert (before, after) == (NODE, CALL)
+    if refusal is None:
+        assert found == event
+        return "taken"
+    assert isinstance(found, RecordRefusedError)
+    assert (found.reason, str(found)) == (refusal.reason, str(refusal))
+    return refusal.reason
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from configurable_agents.errors import RecordRefusedError
-from configurable_agents.obsd.door import check, check_batch
+from configurable_agents.obsd.door import check_batch, checked
 from configurable_agents.obsd.intake import Intake
 from configurable_agents.obsd.records import Acknowledgement, Batch
 from configurable_agents.wire.decode import DecodedBatch
@@ -19,7 +18,5 @@ async def hand_in(
     Raises `WireFormatError` for a batch that is not the protocol's (see `door.check_batch`).
     """
     check_batch(decoded.producer_id, decoded.first_sequence, len(decoded.events))
-    events = [
-        event if isinstance(event, RecordRefusedError) else check(event) or event for event in decoded.events
-    ]
+    events = checked(decoded.events)
     return await intake.put(Batch(decoded.producer_id, decoded.first_sequence, events), size_bytes=size_bytes)
