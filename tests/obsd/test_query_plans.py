@@ -10,7 +10,12 @@ import pytest
 from configurable_agents.obsd.ledger import profile_queries, queries
 from configurable_agents.obsd.ledger.scopes import IN_SCOPE, ResolvedScope
 
-PARAMETERS = ResolvedScope(None, 1, 0, "", "run").parameters | {"limit": 10, "rows": 10}
+PARAMETERS = ResolvedScope(None, 1, 0, "", "run").parameters | {
+    "limit": 10,
+    "rows": 10,
+    "running": 4,
+    "long": 10,
+}
 OF_ONE_RUN = {
     name: sql
     for module in (profile_queries, queries)

@@ -115,7 +115,7 @@ class Daemon:
             is_spooling=self._spool.is_spooling,
             profiled=self._exporter.notice,
         )
-        self._reports = ReportServicer(readers, live, self._gauges())
+        self._reports = ReportServicer(readers, live, self._gauges(), profiles_settled=self._keeper.settled)
         repricer = Repricer(ledger, write, readers, pricer, changed=self._repriced)
         self._repricing = RepricingServicer(repricer)
         self._timelines = TimelineServicer(readers, self._gauges())

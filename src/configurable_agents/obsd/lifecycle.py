@@ -61,6 +61,8 @@ class RunKeeper:
         self._producers = producers
         self._profiled = profiled
         self._news = anyio.Event()
+        self._is_profiling = False
+        self._round_over = anyio.Event()
         self._is_spooling = is_spooling
 
     def notice(self) -> None:
@@ -91,6 +93,14 @@ class RunKeeper:
             except LedgerNotNowError as error:
                 _log.warning("profiles wait: %s", error)
 
+    async def settled(self) -> None:
+        """Until the profiles of all runs that have ended by now are stored, or could not be."""
+        with anyio.move_on_after(limits.PROFILE_WAIT_S):
+            if self._is_profiling:
+                await self._round_over.wait()
+            if self._live.has_ended:
+                await self._round_over.wait()
+
     async def finish(self) -> None:
         """Before the daemon stops: what has just ended is profiled, if there is room."""
         try:
@@ -101,9 +111,17 @@ class RunKeeper:
     async def profile_ended(self) -> None:
         """Stores the profile of every run that has ended (again, for one that got late events)."""
         ended = self._live.take_ended()
-        for run_id in ended:
-            report, events = await self._readers.ask(partial(queries.final_profile, run_id=run_id))
-            await self._write(self._ledger.store_profile, run_id, report, events)
+        self._is_profiling = bool(ended)
+        try:
+            for run_id in ended:
+                report, events = await self._readers.ask(
+                    partial(queries.final_profile, run_id=run_id, turn=self._readers.long_run)
+                )
+                await self._write(self._ledger.store_profile, run_id, report, events)
+        finally:
+            self._is_profiling = False
+            self._round_over.set()
+            self._round_over = anyio.Event()
         if ended:
             self._profiled()
 

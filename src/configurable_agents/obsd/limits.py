@@ -103,6 +103,14 @@ PROFILED_SPANS_MAX = 500_000
 """Executions of one run that are read at once for its profile. A longer run keeps the totals of its
 analyzer (self times as they streamed in, no percentiles)."""
 
+PROFILE_BYTES_PER_EXECUTION = 800
+"""The daemon grows by less, for each execution, while it makes the profile of a run from its rows. Runs of
+more than `LIVE_ROWS_MAX` executions are profiled one at a time; further ones wait."""
+
+PROFILE_WAIT_S = 30.0
+"""A report on runs that have just ended waits for their profiles, which are being made, this long at most;
+then it makes them for itself."""
+
 MERGED_RUNS_MAX = 1_000
 """Runs whose percentiles, critical paths and models one report merges: the newest of its scope."""
 

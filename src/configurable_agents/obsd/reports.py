@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -44,6 +44,8 @@ class Readers:
         self._ledger = ledger
         self._idle: list[sqlite3.Connection] = []
         self._limiter = anyio.CapacityLimiter(limits.REPORT_READERS_MAX)
+        self.long_run = threading.Lock()
+        """Whose turn it is to look at all of a long run; for threads."""
 
     async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         """Runs a query function in a thread, on one consistent look at the ledger."""
@@ -119,10 +121,19 @@ class DaemonGauges:
 class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
     """Serves `ReportService`. The names of its methods are the protocol's."""
 
-    def __init__(self, readers: Readers, live: LiveRuns, gauges: DaemonGauges) -> None:
+    def __init__(
+        self,
+        readers: Readers,
+        live: LiveRuns,
+        gauges: DaemonGauges,
+        *,
+        profiles_settled: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`profiles_settled` waits for the profiles that are being made."""
         self._readers = readers
         self._live = live
         self._gauges = gauges
+        self._profiles_settled = profiles_settled
 
     async def GetCostReport(self, request: pb.Scope, context: Context) -> Any:
         scope = scope_of(request)
@@ -147,12 +158,14 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
 
     async def GetProfileReport(self, request: pb.Scope, context: Context) -> Any:
         scope = scope_of(request)
-        return await self._answer(
-            context,
-            lambda connection: report_messages.profile_report_to_message(
-                queries.profile_report(connection, scope, self._live_nodes)
-            ),
-        )
+        if await self._answer(context, partial(queries.waits_for_profile, scope=scope)):
+            await self._profiles_settled()
+
+        def ask(connection: sqlite3.Connection) -> pb.ProfileReport:
+            found = queries.profile_report(connection, scope, self._live_nodes, self._readers.long_run)
+            return report_messages.profile_report_to_message(found)
+
+        return await self._answer(context, ask)
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> Any:
         scope = scope_of(request.scope)

@@ -126,6 +126,11 @@ class LiveRuns:
     def want_profile(self, run_id: str) -> None:
         self._ended[run_id] = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether a profile is wanted that nobody has taken on yet."""
+        return bool(self._ended)
+
     def take_ended(self) -> list[str]:
         """Runs whose profile is wanted, each once."""
         ended = list(self._ended)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.latency_sketch import LatencySketch
-from configurable_agents.obsd.ledger.run_profile import run_profile
+from configurable_agents.obsd.ledger.run_profile import NO_TURN, run_profile
 from configurable_agents.obsd.ledger.scopes import IN_SCOPE, ResolvedScope, experiment_of, resolve
 from configurable_agents.obsd.profiles import FinalProfile, ModelSketches, RunProfile, with_percentiles
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport, sorted_profiles
@@ -61,6 +62,11 @@ JOIN names p ON p.id = t.provider JOIN names m ON m.id = t.model
 _UNPROFILED = f"""
 SELECT r.id, r.run_id, r.node_executions, r.started_unix_ns FROM runs r
 WHERE {IN_SCOPE} AND r.profiled_events <> r.events AND r.retired_seq = 0
+"""
+
+_LONG_ONE_ENDED = f"""
+SELECT 1 FROM runs r WHERE {IN_SCOPE} AND r.profiled_events <> r.events
+    AND r.status <> :running AND r.node_executions > :long LIMIT 1
 """
 
 _WALL = f"""
@@ -114,8 +120,18 @@ class _Parts:
         return tuple(sorted(found, key=lambda model: (-model.calls, model.provider, model.model)))
 
 
+def waits_for_profile(connection: sqlite3.Connection, scope: Scope) -> bool:
+    """Whether a long run of the scope has ended and has no profile yet: making it takes seconds."""
+    parameters = resolve(connection, scope).parameters
+    more = {"running": int(Status.RUNNING), "long": limits.LIVE_ROWS_MAX}
+    return connection.execute(_LONG_ONE_ENDED, parameters | more).fetchone() is not None
+
+
 def profile_report(
-    connection: sqlite3.Connection, scope: Scope, live: LiveProfiles = lambda _: None
+    connection: sqlite3.Connection,
+    scope: Scope,
+    live: LiveProfiles = lambda _: None,
+    turn: AbstractContextManager[Any] = NO_TURN,
 ) -> ProfileReport:
     """Finished runs from their stored profiles, the others from their rows, and long runs in flight
     from their analyzers, which `live` knows by run id.
@@ -127,7 +143,7 @@ def profile_report(
     _take_stored(connection, found, parts)
     for run, run_id, executions, started in connection.execute(_UNPROFILED, found.parameters).fetchall():
         known = live(run_id) if executions > limits.LIVE_ROWS_MAX else None
-        profile = run_profile(connection, run) if known is None else RunProfile(known)
+        profile = run_profile(connection, run, turn) if known is None else RunProfile(known)
         parts.take(profile)
         if found.run is None:
             for node in profile.nodes:
@@ -148,10 +164,12 @@ def profile_report(
     )
 
 
-def final_profile(connection: sqlite3.Connection, run_id: str) -> tuple[FinalProfile, int]:
+def final_profile(
+    connection: sqlite3.Connection, run_id: str, turn: AbstractContextManager[Any] = NO_TURN
+) -> tuple[FinalProfile, int]:
     """The profile of a run that is over, and how many of its events it was made from."""
     run, events = connection.execute("SELECT id, events FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-    profile = run_profile(connection, run)
+    profile = run_profile(connection, run, turn)
     report = ProfileReport(nodes=profile.nodes, run_id=run_id, run_count=1, times=profile.times)
     return FinalProfile(report, profile), events
 

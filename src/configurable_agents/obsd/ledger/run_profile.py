@@ -6,6 +6,7 @@ import json
 import sqlite3
 from array import array
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -47,6 +48,10 @@ FROM runs WHERE id = ?
 """
 
 
+NO_TURN: AbstractContextManager[Any] = nullcontext()
+"""For who profiles one run after the other anyway."""
+
+
 class CallTiming(NamedTuple):
     """One model call as far as its time goes."""
 
@@ -61,15 +66,27 @@ class CallTiming(NamedTuple):
     status: int
 
 
-def run_profile(connection: sqlite3.Connection, run: int) -> RunProfile:
-    """From the rows of the run; of one too long for that, from its totals."""
-    calls = calls_of(connection, run)
-    models = model_sketches(calls)
-    if connection.execute(_COUNT, (run,)).fetchone()[0] > limits.PROFILED_SPANS_MAX:
-        totals = [NodeProfile(*row) for row in connection.execute(_TOTALS_OF_RUN, (run,))]
-        return RunProfile(sorted_profiles(totals), None, models)
-    spans = spans_of(connection, run)
-    schedule = schedule_of(connection, run, spans)
+def run_profile(
+    connection: sqlite3.Connection, run: int, turn: AbstractContextManager[Any] = NO_TURN
+) -> RunProfile:
+    """From the rows of the run; of one too long for that, from its totals.
+
+    A long run is profiled within `turn`, so that memory is taken for one of them at a time.
+    """
+    executions = connection.execute(_COUNT, (run,)).fetchone()[0]
+    with turn if executions > limits.LIVE_ROWS_MAX else NO_TURN:
+        calls = calls_of(connection, run)
+        models = model_sketches(calls)
+        if executions > limits.PROFILED_SPANS_MAX:
+            totals = [NodeProfile(*row) for row in connection.execute(_TOTALS_OF_RUN, (run,))]
+            return RunProfile(sorted_profiles(totals), None, models)
+        spans = spans_of(connection, run)
+        return _of_rows(schedule_of(connection, run, spans), spans, calls, models)
+
+
+def _of_rows(
+    schedule: Schedule, spans: list[Span], calls: list[CallTiming], models: tuple[ModelSketches, ...]
+) -> RunProfile:
     times, critical_ns = run_times(schedule, calls)
     slack_ns = node_slacks(schedule)
     nodes = tuple(
