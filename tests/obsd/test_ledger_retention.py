@@ -202,7 +202,7 @@ def test_what_is_not_exported_is_kept(book: Any, events: Any) -> None:
 
 def test_a_run_with_events_that_are_set_aside_is_kept(kept_book: Any) -> None:
     [seq] = kept_book.rows("SELECT max(seq) FROM llm_calls WHERE run = 2")[0]
-    kept_book.ledger.save_export(EXPORTER, 0, [], [(seq, "refused")])
+    kept_book.ledger.save_export(EXPORTER, 0, [], [(seq, 2, "refused")])
     assert due(kept_book) == [1, 3, 4]
 
 

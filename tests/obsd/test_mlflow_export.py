@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from configurable_agents.obsd import limits
+from configurable_agents.obsd.exporters import projection
 from configurable_agents.obsd.exporters.mlflow import NAME, MlflowExporter
+from configurable_agents.obsd.exporters.mlflow_batches import RunWriter
 from configurable_agents.obsd.exporters.protocol import ExportOutcome
-from configurable_agents.obsd.ledger import queries
+from configurable_agents.obsd.ledger import accounts, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.observability import mlflow_names as names
 from configurable_agents.runtime import bounds
 from configurable_agents.telemetry import Status
+from configurable_agents.wire.report_records import ExporterStatus
 
 
 class Store(NamedTuple):
@@ -66,7 +69,7 @@ class Export:
         return outcome
 
     def save(self, outcome: ExportOutcome) -> None:
-        self.book.ledger.save_export(NAME, outcome.cursor, outcome.runs, outcome.set_aside)
+        self.book.ledger.save_export(NAME, outcome.cursor, outcome.runs, outcome.set_aside, outcome.retried)
 
     def all(self) -> None:
         self.book.profile_all()
@@ -79,11 +82,19 @@ class Export:
         return int(self.book.ledger.exporter_state(NAME)[0])
 
     def assert_balanced(self) -> None:
-        """committed = exported + waiting + set aside, and nothing waits."""
-        cursor, set_aside, _ = self.book.ledger.exporter_state(NAME)
-        committed = self.book.ask(queries.counts).events_committed
-        rows = self.book.rows("SELECT COUNT(*) FROM dead_letters")[0][0]
-        assert (cursor, set_aside) == (committed, rows)
+        """committed = exported + waiting + set aside + dropped + purged, and nothing waits."""
+        status = self.account
+        assert status.events_accounted == self.book.ask(queries.counts).events_committed
+        assert status.events_waiting == 0
+        [(rows,)] = self.book.rows(
+            "SELECT (SELECT COUNT(*) FROM node_executions) + (SELECT COUNT(*) FROM llm_calls)"
+            " + (SELECT COUNT(*) FROM run_events)"
+        )
+        assert rows == status.events_exported + status.events_set_aside + status.events_dropped
+
+    @property
+    def account(self) -> ExporterStatus:
+        return self.book.ask(accounts.with_accounts, ExporterStatus(NAME, "", "idle"))
 
     def runs(self) -> list[Any]:
         found = self.client.get_experiment_by_name(self.experiment)
@@ -396,6 +407,141 @@ def test_one_point_that_mlflow_will_not_take_is_set_aside_alone(
     assert seq == 1 + 18
     assert reason
     export.assert_balanced()
+
+
+def test_a_timestamp_that_no_database_holds_is_set_aside_alone(
+    export: Export, events: Any, whole_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow answers it as it answers its own trouble, so it has to be told apart."""
+    whole = projection.milliseconds
+    monkeypatch.setattr(projection, "milliseconds", lambda ns: 2**63 if ns == 77 * events.MS else whole(ns))
+    run = whole_run(nodes=0)
+    poison = events.node("n", 99, started_unix_ns=67 * events.MS)
+    nodes = [poison if number == 5 else events.node("n", number + 1) for number in range(20)]
+    export.commit([run[0], *nodes, run[-1]])
+    export.all()
+    assert [step for step, _, _ in export.points("node_n_duration_ms")] == [*range(1, 6), *range(7, 21)]
+    [(seq, reason)] = export.book.rows("SELECT seq, reason FROM dead_letters")
+    assert seq == 7
+    assert "node_n_duration_ms" in reason
+    assert export.run().info.status == "FINISHED"
+    export.assert_balanced()
+
+
+def test_an_mlflow_in_trouble_is_no_reason_to_set_anything_aside(
+    export: Export, whole_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    export.commit(whole_run())
+
+    def in_trouble(*_: Any, **__: Any) -> None:
+        raise MlflowException("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(export.client, "log_batch", in_trouble)
+        with pytest.raises(MlflowException, match="out of memory"):
+            export.once()
+    assert export.cursor == 0
+    export.all()
+    assert export.account.events_set_aside == 0
+    export.assert_balanced()
+
+
+def test_trouble_that_passes_between_two_tries_sets_nothing_aside(
+    export: Export, whole_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    export.commit(whole_run())
+    log_batch, troubles = export.client.log_batch, iter([True])
+
+    def in_trouble_once(*arguments: Any, **more: Any) -> None:
+        if next(troubles, False):
+            raise MlflowException("try again")
+        log_batch(*arguments, **more)
+
+    monkeypatch.setattr(export.client, "log_batch", in_trouble_once)
+    export.all()
+    assert export.account.events_set_aside == 0
+    assert len(export.points("node_node-0_duration_ms")) == 2
+
+
+def test_a_param_that_mlflow_refuses_is_set_aside_with_the_end_of_the_run_and_the_rest_is_written(
+    export: Export, whole_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another writer is faster: params are write-once, and a clash fails the whole batch."""
+    get_run = export.client.get_run
+
+    def without_params(run_id: str) -> Any:
+        found = get_run(run_id)
+        if not found.data.params.get("total_time_ms"):
+            found.data.params.clear()
+        return found
+
+    run = whole_run()
+    export.commit(run[:-1])
+    export.once()
+    export.client.log_param(export.run().info.run_id, "slowest_node", "somebody else's")
+    monkeypatch.setattr(export.client, "get_run", without_params)
+    export.commit(run[-1:], first=len(run) - 1)
+    export.all()
+    found = export.run()
+    assert (found.info.status, found.data.params["slowest_node"]) == ("FINISHED", "somebody else's")
+    assert found.data.params["total_time_ms"] == "30.0"
+    assert found.data.metrics["llm_calls"] == 3
+    [(seq, reason)] = export.book.rows("SELECT seq, reason FROM dead_letters")
+    assert (seq, "'slowest_node'" in reason) == (len(run), True)
+    export.assert_balanced()
+
+
+def test_a_tag_that_mlflow_refuses_is_set_aside_with_the_start_of_the_run(
+    export: Export, whole_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite takes any tag with a new run; another database may not."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import BAD_REQUEST
+
+    create_run = export.client.create_run
+
+    def strict(*arguments: Any, tags: dict[str, str], **more: Any) -> Any:
+        if "bad\nkey" in tags:
+            raise MlflowException("no such key", error_code=BAD_REQUEST)
+        return create_run(*arguments, tags=tags, **more)
+
+    monkeypatch.setattr(export.client, "create_run", strict)
+    monkeypatch.setattr(names, "encode_name", lambda name, **_: name)
+    run = whole_run()
+    run[0] = run[0]._replace(tags={"team": "blue", "bad\nkey": "1"})
+    export.commit(run)
+    export.all()
+    assert export.run().data.tags["team"] == "blue"
+    assert export.book.rows("SELECT seq FROM dead_letters") == [(1,)]
+    export.assert_balanced()
+
+
+def test_a_run_that_is_refused_as_a_whole_is_set_aside_with_all_its_events(
+    export: Export, whole_run: Any
+) -> None:
+    run = whole_run()
+    export.commit(run[:1])
+    export.once()
+    export.client.delete_run(export.run().info.run_id)
+    export.commit(run[1:], first=1)
+    export.all()
+    assert export.account.events_set_aside == len(run) - 1
+    export.assert_balanced()
+
+
+def test_values_beyond_those_that_can_be_singled_out_in_time_are_set_aside_together(
+    store: Store, export: Export, whole_run: Any
+) -> None:
+    export.commit(whole_run())
+    export.all()
+    run_id = export.run().info.run_id
+    points = [projection.Point(number, f"bad\n{number}", 1.0, 1, 1) for number in range(1, 65)]
+    refused = RunWriter(store.client, run_id, "run", isolated_max=8).log_points(points)
+    assert [each.seq for each in refused] == list(range(1, 65))
 
 
 def test_an_unreachable_mlflow_takes_nothing_and_moves_no_cursor(

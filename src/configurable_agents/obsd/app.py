@@ -172,7 +172,7 @@ class Daemon:
             events_pending=lambda: self._intake.events_pending,
             producers_connected=lambda: len(self._producers),
             spool_bytes=lambda: self._spool.spool_bytes,
-            exporters=lambda committed: [self._exporter.status(committed)],
+            exporters=lambda: [self._exporter.status()],
         )
 
 

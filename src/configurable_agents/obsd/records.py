@@ -80,14 +80,15 @@ class Ledger(Protocol):
     def store_profile(self, run_id: str, profile: FinalProfile, events: int) -> None:
         """Keeps the profile of a run that is over, made from its first `events` events."""
 
-    def exporter_state(self, exporter: str) -> tuple[int, int, int]:
-        """Its cursor, how many events it has set aside, and its last success in Unix ns."""
+    def exporter_state(self, exporter: str) -> tuple[int, int]:
+        """Its cursor and its last success in Unix ns."""
 
     def save_export(
         self,
         exporter: str,
         cursor: int,
         runs: Iterable[tuple[int, str, int]],
-        set_aside: Iterable[tuple[int, str]],
+        set_aside: Iterable[tuple[int, int, str]],
+        retried: Iterable[int] = (),
     ) -> None:
         """Remembers what the exporter's other side now has; its cursor never moves back."""

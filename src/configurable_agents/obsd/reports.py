@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -22,7 +22,7 @@ import grpc.aio
 from configurable_agents.client.home import Home
 from configurable_agents.errors import AgentsObsError, InvalidValueError, LedgerError, NotFoundError
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger import cache_queries, call_queries, cost_groups, queries
+from configurable_agents.obsd.ledger import accounts, cache_queries, call_queries, cost_groups, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.runs import LiveRuns
 from configurable_agents.runtime.profile_report import NodeProfile
@@ -113,8 +113,8 @@ class DaemonGauges:
     events_pending: Callable[[], int]
     producers_connected: Callable[[], int]
     spool_bytes: Callable[[], int]
-    exporters: Callable[[int], list[ExporterStatus]]
-    """Given how many events are committed."""
+    exporters: Callable[[], list[ExporterStatus]]
+    """Without their accounts, which are in the ledger."""
     started_unix_ns: int = field(default_factory=time.time_ns)
 
 
@@ -199,10 +199,8 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
 
     async def GetStatus(self, _request: pb.StatusRequest, _context: Context) -> Any:
         gauges = self._gauges
-        counts = await self._readers.ask(queries.counts)
-        exporters = [
-            await self._with_runs_waiting(each) for each in gauges.exporters(counts.events_committed)
-        ]
+        looked_at = await self._readers.ask(partial(_look, exporters=gauges.exporters()))
+        counts, exporters = looked_at.counts, looked_at.exporters
         return pb.DaemonStatus(
             version=__version__,
             pid=os.getpid(),
@@ -214,6 +212,9 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
             events_refused=counts.events_refused,
             events_pending=gauges.events_pending(),
             names_folded=counts.names_folded,
+            events_kept=looked_at.events_kept,
+            events_purged=counts.events_purged,
+            events_removed=counts.events_removed,
             runs_live=counts.runs_live,
             runs_total=counts.runs_total,
             ledger_bytes=await anyio.to_thread.run_sync(_ledger_bytes, gauges.home.ledger),
@@ -221,10 +222,6 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
             producers_connected=gauges.producers_connected(),
             exporters=[report_messages.exporter_to_message(each) for each in exporters],
         )
-
-    async def _with_runs_waiting(self, exporter: ExporterStatus) -> ExporterStatus:
-        count = await self._readers.ask(partial(queries.runs_waiting, exporter=exporter.name))
-        return replace(exporter, runs_waiting=count)
 
     async def _answer(self, context: Context, question: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -243,6 +240,22 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
             return run
         report = analyzer.report()
         return replace(run, bottleneck_info=json.dumps(report.bottleneck_info())) if report.nodes else run
+
+
+class _Look(NamedTuple):
+    """What the ledger says at one moment."""
+
+    counts: queries.LedgerCounts
+    events_kept: int
+    exporters: list[ExporterStatus]
+
+
+def _look(connection: sqlite3.Connection, exporters: list[ExporterStatus]) -> _Look:
+    return _Look(
+        queries.counts(connection),
+        accounts.events_kept(connection),
+        [accounts.with_accounts(connection, each) for each in exporters],
+    )
 
 
 def add_reports(servicer: ReportServicer, server: grpc.aio.Server) -> None:

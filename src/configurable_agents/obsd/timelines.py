@@ -15,7 +15,7 @@ import grpc.aio
 
 from configurable_agents.errors import AgentsObsError
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger import queries, timeline_queries
+from configurable_agents.obsd.ledger import accounts, queries, timeline_queries
 from configurable_agents.obsd.reports import Context, DaemonGauges, Readers, scope_of, status_code
 from configurable_agents.wire import timeline_messages
 from configurable_agents.wire.report_records import LiveView
@@ -75,6 +75,8 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         return pb.History(runs=[timeline_messages.past_run_to_message(run) for run in runs])
 
     async def _view(self, context: Context) -> LiveView:
+        exporters = self._gauges.exporters()
+
         def look(connection: sqlite3.Connection) -> LiveView:
             counts = queries.counts(connection)
             return LiveView(
@@ -84,7 +86,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
                 counts.events_committed,
                 self._gauges.events_pending(),
                 timeline_queries.cost_nanos(connection),
-                tuple(self._gauges.exporters(counts.events_committed)),
+                tuple(accounts.with_accounts(connection, each) for each in exporters),
             )
 
         return await self._answer(context, look)

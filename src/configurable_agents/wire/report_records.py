@@ -27,10 +27,24 @@ class ExporterStatus:
     events_exported: int = 0
     events_waiting: int = 0
     events_set_aside: int = 0
+    events_dropped: int = 0
+    """Set aside once, and given up by somebody since."""
+    events_purged: int = 0
     last_success_unix_ns: int = 0
     last_error: str = ""
     runs_waiting: int = 0
     """Runs that are over and not yet exported as final."""
+
+    @property
+    def events_accounted(self) -> int:
+        """All of these. What was committed and is in none of them would be lost."""
+        return (
+            self.events_exported
+            + self.events_waiting
+            + self.events_set_aside
+            + self.events_dropped
+            + self.events_purged
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,12 @@ class DaemonStatus:
     events_refused: dict[str, int] = field(default_factory=dict)
     """By reason."""
     events_pending: int = 0
+    events_kept: int = 0
+    """Committed, and of a run that is in the ledger."""
+    events_purged: int = 0
+    """Committed, and removed since because somebody asked for it."""
+    events_removed: int = 0
+    """Committed, and removed since because of their run's age or the ledger's size."""
     runs_live: int = 0
     runs_total: int = 0
     ledger_bytes: int = 0
@@ -53,6 +73,16 @@ class DaemonStatus:
     exporters: tuple[ExporterStatus, ...] = ()
     names_folded: int = 0
     """How often a node, a model or another name went to `__other__`."""
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether every committed event is accounted for: in the ledger, and for each exporter."""
+        found = self.events_kept + self.events_purged + self.events_removed
+        return self.events_committed == found and all(
+            exporter.events_accounted == self.events_committed
+            and min(exporter.events_exported, exporter.events_waiting) >= 0
+            for exporter in self.exporters
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ def daemon_facts(status: DaemonStatus) -> Iterator[Fact]:
     yield Fact("runs", f"{status.runs_live:,} live, {status.runs_total:,} in all")
     yield Fact("producers", f"{status.producers_connected:,} connected")
     yield Fact("events", f"{status.events_committed:,} committed, {status.events_pending:,} pending")
+    yield balance(status)
     yield Fact("duplicates", figures.count(status.events_duplicate))
     yield Fact("refused", refusals(status.events_refused), ALARMING_STYLE if refused else "")
     if status.names_folded:
@@ -51,6 +52,20 @@ def daemon_facts(status: DaemonStatus) -> Iterator[Fact]:
         )
     yield Fact("ledger", figures.size(status.ledger_bytes))
     yield Fact("spool", figures.size(status.spool_bytes))
+
+
+def balance(status: DaemonStatus) -> Fact:
+    """Whether every committed event is accounted for."""
+    if status.is_balanced:
+        gone = ((status.events_removed, "removed"), (status.events_purged, "purged"))
+        parts = [f"{status.events_kept:,} kept", *(f"{count:,} {how}" for count, how in gone if count)]
+        return Fact("accounts", f"balanced: {', '.join(parts)}")
+    parts = [
+        f"{status.events_kept:,} kept + {status.events_removed:,} removed + {status.events_purged:,} purged"
+    ]
+    parts += [f"{printable(each.name)} accounts for {each.events_accounted:,}" for each in status.exporters]
+    text = f"{status.events_committed:,} committed, but {'; '.join(parts)}; see: agents-obs verify"
+    return Fact("accounts", text, ALARMING_STYLE)
 
 
 def refusals(events_refused: dict[str, int]) -> str:
@@ -67,7 +82,12 @@ def exporter_facts(exporter: ExporterStatus) -> Iterator[Fact]:
     yield Fact("lag", lag(exporter))
     yield Fact("exported", figures.count(exporter.events_exported))
     aside = exporter.events_set_aside
-    yield Fact("set aside", figures.count(aside), ALARMING_STYLE if aside else "")
+    shown = f"{aside:,} (see: agents-obs dead-letters)" if aside else "0"
+    yield Fact("set aside", shown, ALARMING_STYLE if aside else "")
+    if exporter.events_dropped:
+        yield Fact("dropped", figures.count(exporter.events_dropped))
+    if exporter.events_purged:
+        yield Fact("purged", figures.count(exporter.events_purged))
     last = exporter.last_success_unix_ns
     yield Fact("last success", figures.local_time(last) if last else "never")
     if exporter.last_error:

@@ -28,8 +28,10 @@ class ExportOutcome:
     """The other side has every event up to here, or it is set aside."""
     runs: list[tuple[int, str, int]] = field(default_factory=list)
     """Run, the other side's id, and the run's events if it was exported as final, else -1."""
-    set_aside: list[tuple[int, str]] = field(default_factory=list)
-    """Event (`seq`) and why the other side will never take it."""
+    set_aside: list[tuple[int, int, str]] = field(default_factory=list)
+    """Event (`seq`), its run, and why the other side will not take it."""
+    retried: list[int] = field(default_factory=list)
+    """Events that had been set aside, were asked for again, and are taken now."""
     more: bool = False
     """There is more to export right now."""
     error: str = ""

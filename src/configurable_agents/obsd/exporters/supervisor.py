@@ -74,7 +74,6 @@ class ExportSupervisor:
         self._last_error = ""
         self._last_success_unix_ns = 0
         self._cursor = 0
-        self._set_aside = 0
         self._news = anyio.Event()
         self._stopping = anyio.Event()
         self._finished = anyio.Event()
@@ -83,14 +82,12 @@ class ExportSupervisor:
         """There is something to export."""
         self._news.set()
 
-    def status(self, events_committed: int) -> ExporterStatus:
+    def status(self) -> ExporterStatus:
+        """How it is going. The accounts are in the ledger: see `ledger.accounts`."""
         return ExporterStatus(
             name=NAME,
             target=self._tracking_uri,
             state=self._state,
-            events_exported=self._cursor - self._set_aside,
-            events_waiting=max(0, events_committed - self._cursor),
-            events_set_aside=self._set_aside,
             last_success_unix_ns=self._last_success_unix_ns,
             last_error=self._last_error,
         )
@@ -98,7 +95,7 @@ class ExportSupervisor:
     async def run(self) -> None:
         """Exports until it is cancelled, or `finish` has had its last export."""
         known = await self._write(self._ledger.exporter_state, NAME)
-        self._cursor, self._set_aside, self._last_success_unix_ns = known
+        self._cursor, self._last_success_unix_ns = known
         reason = self._why_not()
         if reason:
             self._state, self._last_error = "stopped", reason
@@ -162,9 +159,10 @@ class ExportSupervisor:
             await self._stopping.wait()
 
     async def _save(self, outcome: ExportOutcome) -> None:
-        await self._write(self._ledger.save_export, NAME, outcome.cursor, outcome.runs, outcome.set_aside)
+        await self._write(
+            self._ledger.save_export, NAME, outcome.cursor, outcome.runs, outcome.set_aside, outcome.retried
+        )
         self._cursor = outcome.cursor
-        self._set_aside += len(outcome.set_aside)
         self._last_success_unix_ns = time.time_ns()
         self._last_error = ""
 

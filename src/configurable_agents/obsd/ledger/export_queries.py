@@ -7,6 +7,7 @@ import sqlite3
 from typing import Any, NamedTuple
 
 from configurable_agents.obsd.ledger import queries, timeline_queries
+from configurable_agents.obsd.ledger.dead_letters import LetterState
 from configurable_agents.observability.cost_summary import CostSummary
 from configurable_agents.runtime.profile_report import ProfileReport
 from configurable_agents.runtime.timeline import Timeline
@@ -45,6 +46,17 @@ WHERE r.status <> {int(Status.RUNNING)} AND r.profiled_events = r.events
 ORDER BY v.seq LIMIT :limit
 """
 
+_RETRIES = f"""
+SELECT d.seq, d.run, n.name, x.call_index,
+    MIN(x.started_unix_ns, 9223372036854775807 - x.duration_ns) + x.duration_ns, x.duration_ns
+FROM dead_letters d LEFT JOIN node_executions x ON x.seq = d.seq LEFT JOIN names n ON n.id = x.node
+WHERE d.exporter = ? AND d.state = {int(LetterState.RETRYING)} ORDER BY d.seq LIMIT ?
+"""
+
+_END_OF_RUN = f"SELECT MAX(seq) FROM run_events WHERE run = ? AND kind IN {RUN_ENDS}"
+
+_START_OF_RUN = "SELECT MIN(seq) FROM run_events WHERE run = ? AND kind = 1"
+
 _LAST_SEQ = "SELECT COALESCE((SELECT value FROM counters WHERE name = 'events_committed'), 0)"
 
 
@@ -75,6 +87,9 @@ class Page(NamedTuple):
         for seq, run in sorted([(point.seq, point.run) for point in self.points] + self.others):
             firsts.setdefault(run, seq)
         return list(firsts)
+
+    def seqs(self) -> list[int]:
+        return [point.seq for point in self.points] + [seq for seq, _ in self.others]
 
     def seqs_of(self, run: int) -> list[int]:
         points = [point.seq for point in self.points if point.run == run]
@@ -113,6 +128,28 @@ def read_page(connection: sqlite3.Connection, cursor: int, *, limit: int) -> Pag
     points = [NodePoint(*row) for row in connection.execute(_NEW_EXECUTIONS, (cursor, upto))]
     others = connection.execute(_NEW_OTHERS, {"after": cursor, "upto": upto}).fetchall()
     return Page(max(upto, cursor), points, others, more=last_seq > upto)
+
+
+def read_retries(connection: sqlite3.Connection, exporter: str, *, limit: int) -> Page:
+    """Events that were set aside and are to be tried again, oldest first."""
+    points, others = [], []
+    rows = connection.execute(_RETRIES, (exporter, limit)).fetchall()
+    for row in rows:
+        if row[2] is None:
+            others.append((row[0], row[1]))
+        else:
+            points.append(NodePoint(*row))
+    return Page(rows[-1][0] if rows else 0, points, others, more=len(rows) == limit)
+
+
+def end_of_run(connection: sqlite3.Connection, run: int) -> list[int]:
+    """The event of its last end, if it has ended."""
+    return [seq for (seq,) in connection.execute(_END_OF_RUN, (run,)) if seq is not None]
+
+
+def start_of_run(connection: sqlite3.Connection, run: int) -> list[int]:
+    """The event of its start, if it has come."""
+    return [seq for (seq,) in connection.execute(_START_OF_RUN, (run,)) if seq is not None]
 
 
 def read_run(connection: sqlite3.Connection, exporter: str, run: int) -> RunHead:

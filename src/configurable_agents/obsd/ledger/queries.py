@@ -97,6 +97,8 @@ class LedgerCounts(NamedTuple):
     events_duplicate: int
     events_refused: dict[str, int]
     names_folded: int
+    events_purged: int
+    events_removed: int
     runs_total: int
     runs_live: int
 
@@ -158,6 +160,8 @@ def counts(connection: sqlite3.Connection) -> LedgerCounts:
             if name.startswith("refused:")
         },
         names_folded=named.get("names_folded", 0),
+        events_purged=named.get("events_purged", 0),
+        events_removed=named.get("events_removed", 0),
         runs_total=connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0],
         runs_live=connection.execute(
             "SELECT COUNT(*) FROM runs WHERE status = ?", (Status.RUNNING,)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from configurable_agents.obsd.ledger.cache_queries import CacheSums, cache_sums
 from configurable_agents.obsd.ledger.cost_groups import Part, PartKey, parts
+from configurable_agents.obsd.ledger.dead_letters import LetterState
 from configurable_agents.obsd.ledger.scopes import RUN_LAST
 from configurable_agents.observability.cost_summary import CallTotals, sum_totals
 from configurable_agents.telemetry import Status
@@ -22,11 +23,7 @@ _OVER_AND_EXPORTED = f"""
 r.status <> {int(Status.RUNNING)} AND r.profiled_events = r.events AND r.last_received_unix_ns < :before
 AND (:exporter = '' OR EXISTS (
     SELECT 1 FROM exported_runs x WHERE x.run = r.id AND x.exporter = :exporter AND x.final_events = r.events
-)) AND r.id NOT IN (
-    SELECT x.run FROM dead_letters d JOIN node_executions x ON x.seq = d.seq
-    UNION SELECT c.run FROM dead_letters d JOIN llm_calls c ON c.seq = d.seq
-    UNION SELECT v.run FROM dead_letters d JOIN run_events v ON v.seq = d.seq
-)
+)) AND r.id NOT IN (SELECT run FROM dead_letters WHERE state <> {int(LetterState.DROPPED)})
 """
 """Late events make `events` differ from what was profiled and exported; set-aside ones may be retried."""
 
@@ -228,15 +225,18 @@ def remove_some_rows(connection: sqlite3.Connection, run: int, *, limit: int) ->
 
 def remove_runs(connection: sqlite3.Connection, runs: Iterable[int]) -> int:
     """Within a transaction: removes runs with all that is kept of them. Returns how many."""
-    count = 0
+    count = events = 0
     for run in runs:
         connection.execute(
             "DELETE FROM price_history WHERE call IN (SELECT seq FROM llm_calls WHERE run = ?)", (run,)
         )
         for table in _TABLES_OF_A_RUN:
             connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
-        count += connection.execute("DELETE FROM runs WHERE id = ?", (run,)).rowcount
+        for (had,) in connection.execute("DELETE FROM runs WHERE id = ? RETURNING events", (run,)).fetchall():
+            count += 1
+            events += had
     connection.execute(_COUNT, ("runs_removed", count))
+    connection.execute(_COUNT, ("events_removed", events))
     return count
 
 

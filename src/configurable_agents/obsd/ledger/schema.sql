@@ -261,8 +261,9 @@ CREATE TABLE cache_totals (
 
 -- Counts that outlive a restart.
 CREATE TABLE counters (
-    name  TEXT PRIMARY KEY,                        -- events_committed, events_duplicate, names_folded,
-                                                   -- refused:<reason>, events_retired, runs_retired, runs_removed
+    name  TEXT PRIMARY KEY,                        -- events_committed, events_duplicate, events_purged,
+                                                   -- events_removed, events_retired, names_folded,
+                                                   -- refused:<reason>, runs_retired, runs_removed
     value INTEGER NOT NULL
 ) WITHOUT ROWID;
 
@@ -281,11 +282,25 @@ CREATE TABLE exported_runs (
     PRIMARY KEY (exporter, run)
 ) WITHOUT ROWID;
 
--- Events an exporter's other side will never take, with the reason. They count as accounted for.
+-- Events behind the cursor that an exporter's other side does not have, with the reason.
 CREATE TABLE dead_letters (
     exporter    TEXT NOT NULL,
     seq         INTEGER NOT NULL,
+    run         INTEGER NOT NULL,
+    state       INTEGER NOT NULL,                  -- 1 set aside, 2 to be tried again, 3 dropped
     reason      TEXT NOT NULL,
     at_unix_ns  INTEGER NOT NULL,
     PRIMARY KEY (exporter, seq)
+) WITHOUT ROWID;
+CREATE INDEX dead_letters_by_run ON dead_letters (run);
+CREATE INDEX dead_letters_by_state ON dead_letters (exporter, state, seq);
+
+-- Events that were purged before an exporter's cursor had passed them. Forgotten when all have.
+CREATE TABLE purged_ahead (
+    seq INTEGER PRIMARY KEY
+);
+
+-- What was purged does not come back with an event that arrives late. One row per purged run.
+CREATE TABLE purged_runs (
+    run_id_digest BLOB PRIMARY KEY                 -- BLAKE2b, 16 bytes: the id itself is gone
 ) WITHOUT ROWID;

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from configurable_agents.errors import LedgerBusyError, LedgerError, LedgerFullError, RecordRefusedError
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger import profile_store, repricing, retention
+from configurable_agents.obsd.ledger import dead_letters, profile_store, repricing, retention
 from configurable_agents.obsd.ledger.bulk import BulkWrite
 from configurable_agents.obsd.ledger.calls import (
     CallKey,
@@ -147,12 +147,12 @@ INSERT INTO exporters VALUES (?,?,?) ON CONFLICT (name) DO UPDATE SET
     cursor = max(cursor, excluded.cursor), last_success_unix_ns = excluded.last_success_unix_ns
 """
 
+_FORGET_PURGED = "DELETE FROM purged_ahead WHERE seq <= (SELECT min(cursor) FROM exporters)"
+
 _SAVE_EXPORTED_RUN = """
 INSERT INTO exported_runs VALUES (?,?,?,?) ON CONFLICT (exporter, run) DO UPDATE SET
     foreign_id = excluded.foreign_id, final_events = max(final_events, excluded.final_events)
 """
-
-_SET_ASIDE = "INSERT OR IGNORE INTO dead_letters VALUES (?,?,?,?)"
 
 _LAST_SEQ = "SELECT coalesce((SELECT value FROM counters WHERE name = 'events_committed'), 0)"
 """Not the highest number that is still there: rows are removed, and a number must never be used again."""
@@ -299,35 +299,35 @@ class SqliteLedger:
             )
         ]
 
-    def exporter_state(self, exporter: str) -> tuple[int, int, int]:
-        """Its cursor, how many events it has set aside, and its last success in Unix ns."""
+    def exporter_state(self, exporter: str) -> tuple[int, int]:
+        """Its cursor and its last success in Unix ns."""
         row = self._connection.execute(
             "SELECT cursor, last_success_unix_ns FROM exporters WHERE name = ?", (exporter,)
         ).fetchone()
-        cursor, last_success_unix_ns = row or (0, 0)
-        set_aside = self._connection.execute(
-            "SELECT COUNT(*) FROM dead_letters WHERE exporter = ?", (exporter,)
-        ).fetchone()[0]
-        return cursor, set_aside, last_success_unix_ns
+        return row or (0, 0)
 
     def save_export(
         self,
         exporter: str,
         cursor: int,
         runs: Iterable[tuple[int, str, int]],
-        set_aside: Iterable[tuple[int, str]],
+        set_aside: Iterable[tuple[int, int, str]],
+        retried: Iterable[int] = (),
     ) -> None:
         """Remembers what the exporter's other side now has.
 
-        That is every event up to `cursor` (it never moves back), less those set aside (seq, reason); of
-        runs, the other side's id and the run's events when it was exported as final, else -1.
+        That is every event up to `cursor` (it never moves back), less those set aside (seq, run, reason),
+        and the dead letters in `retried` (seq); of runs, the other side's id and the run's events when it
+        was exported as final, else -1.
         """
         now = time.time_ns()
         with _Transaction(self):
             write = self._connection.executemany
             write(_SAVE_CURSOR, [(exporter, cursor, now)])
             write(_SAVE_EXPORTED_RUN, [(exporter, *run) for run in runs])
-            write(_SET_ASIDE, [(exporter, seq, reason, now) for seq, reason in set_aside])
+            dead_letters.forget(self._connection, exporter, retried)
+            dead_letters.set_aside(self._connection, exporter, set_aside, now)
+            self._connection.execute(_FORGET_PURGED)
 
     # -- what a change needs of the ledger; within a transaction -------------------------------------
 

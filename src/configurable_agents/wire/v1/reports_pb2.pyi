@@ -389,7 +389,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DaemonStatus(_message.Message):
-    __slots__ = ("version", "pid", "started_unix_ns", "home", "address", "events_committed", "events_duplicate", "events_refused", "events_pending", "runs_live", "runs_total", "ledger_bytes", "spool_bytes", "producers_connected", "exporters", "names_folded")
+    __slots__ = ("version", "pid", "started_unix_ns", "home", "address", "events_committed", "events_duplicate", "events_refused", "events_pending", "runs_live", "runs_total", "ledger_bytes", "spool_bytes", "producers_connected", "exporters", "names_folded", "events_kept", "events_purged", "events_removed")
     class EventsRefusedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -413,6 +413,9 @@ class DaemonStatus(_message.Message):
     PRODUCERS_CONNECTED_FIELD_NUMBER: _ClassVar[int]
     EXPORTERS_FIELD_NUMBER: _ClassVar[int]
     NAMES_FOLDED_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_KEPT_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_PURGED_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_REMOVED_FIELD_NUMBER: _ClassVar[int]
     version: str
     pid: int
     started_unix_ns: int
@@ -429,10 +432,13 @@ class DaemonStatus(_message.Message):
     producers_connected: int
     exporters: _containers.RepeatedCompositeFieldContainer[ExporterStatus]
     names_folded: int
-    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., home: _Optional[str] = ..., address: _Optional[str] = ..., events_committed: _Optional[int] = ..., events_duplicate: _Optional[int] = ..., events_refused: _Optional[_Mapping[str, int]] = ..., events_pending: _Optional[int] = ..., runs_live: _Optional[int] = ..., runs_total: _Optional[int] = ..., ledger_bytes: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., producers_connected: _Optional[int] = ..., exporters: _Optional[_Iterable[_Union[ExporterStatus, _Mapping]]] = ..., names_folded: _Optional[int] = ...) -> None: ...
+    events_kept: int
+    events_purged: int
+    events_removed: int
+    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., home: _Optional[str] = ..., address: _Optional[str] = ..., events_committed: _Optional[int] = ..., events_duplicate: _Optional[int] = ..., events_refused: _Optional[_Mapping[str, int]] = ..., events_pending: _Optional[int] = ..., runs_live: _Optional[int] = ..., runs_total: _Optional[int] = ..., ledger_bytes: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., producers_connected: _Optional[int] = ..., exporters: _Optional[_Iterable[_Union[ExporterStatus, _Mapping]]] = ..., names_folded: _Optional[int] = ..., events_kept: _Optional[int] = ..., events_purged: _Optional[int] = ..., events_removed: _Optional[int] = ...) -> None: ...
 
 class ExporterStatus(_message.Message):
-    __slots__ = ("name", "target", "state", "events_exported", "events_waiting", "events_set_aside", "last_success_unix_ns", "last_error", "runs_waiting")
+    __slots__ = ("name", "target", "state", "events_exported", "events_waiting", "events_set_aside", "last_success_unix_ns", "last_error", "runs_waiting", "events_dropped", "events_purged")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -442,6 +448,8 @@ class ExporterStatus(_message.Message):
     LAST_SUCCESS_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
     RUNS_WAITING_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_PURGED_FIELD_NUMBER: _ClassVar[int]
     name: str
     target: str
     state: str
@@ -451,4 +459,6 @@ class ExporterStatus(_message.Message):
     last_success_unix_ns: int
     last_error: str
     runs_waiting: int
-    def __init__(self, name: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., events_exported: _Optional[int] = ..., events_waiting: _Optional[int] = ..., events_set_aside: _Optional[int] = ..., last_success_unix_ns: _Optional[int] = ..., last_error: _Optional[str] = ..., runs_waiting: _Optional[int] = ...) -> None: ...
+    events_dropped: int
+    events_purged: int
+    def __init__(self, name: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., events_exported: _Optional[int] = ..., events_waiting: _Optional[int] = ..., events_set_aside: _Optional[int] = ..., last_success_unix_ns: _Optional[int] = ..., last_error: _Optional[str] = ..., runs_waiting: _Optional[int] = ..., events_dropped: _Optional[int] = ..., events_purged: _Optional[int] = ...) -> None: ...
