@@ -7,6 +7,7 @@ import json
 import pytest
 
 from configurable_agents import observe_run
+from configurable_agents.cli.figures import UNKNOWN
 from configurable_agents.client.process import close_process_recorders
 
 pytestmark = pytest.mark.acceptance
@@ -28,11 +29,12 @@ def test_a_missing_price_is_given_later_and_mlflow_is_corrected_with_the_reason(
 
     (workplace.home.folder / "prices.toml").write_text(PRICES)
     shown = workplace.report("reprice", "--experiment", "research")
-    assert (shown["applied"], shown["changed_calls"], shown["difference_nanos"]) == (False, 1, 2_000_000_000)
-    assert workplace.report("cost-report")["total_cost_nanos"] == 0, "nothing was changed"
+    assert (shown["applied"], shown["changed_calls"], shown["difference_nanos"]) == (False, 1, None)
+    assert (shown["before"]["total_cost_nanos"], shown["after"]["total_cost_nanos"]) == (None, 2_000_000_000)
+    assert workplace.report("cost-report")["total_cost_nanos"] is None, "nothing was changed"
 
     text = workplace.command("reprice", "--run", "the-run", "--apply", "--reason", "the contract came late")
-    assert "1 call in 1 run: +$2.00" in text
+    assert f"1 call in 1 run: known cost {UNKNOWN} before, $2.00 after" in text
     workplace.command("cost-report", "--strict")
     assert workplace.report("cost-report")["total_cost_nanos"] == 2_000_000_000
     (receipt,) = workplace.report("explain", "call")
@@ -55,7 +57,7 @@ def check_mlflow(workplace):
     about = json.loads(run.data.tags["agents_obs.repriced"])
     assert (about["reason"], about["cost_nanos_before"], about["cost_nanos_after"]) == (
         "the contract came late",
-        0,
+        None,
         2_000_000_000,
     )
     assert "agents_obs.late_events" not in run.data.tags

@@ -265,7 +265,7 @@ def check_report(workplace, calls) -> None:
     assert report["call_count"] == USAGES
     assert report["run_count"] == PROCESSES
     by_provider = report["by_provider"].values()
-    assert sum(part["total_cost_nanos"] for part in by_provider) == report["total_cost_nanos"]
+    assert sum(part["total_cost_nanos"] or 0 for part in by_provider) == report["total_cost_nanos"]
     assert sum(part["total_tokens"] for part in by_provider) == report["total_tokens"]
     assert sum(part["call_count"] for part in by_provider) == USAGES
     statuses = [call[2] for call in calls.values()]

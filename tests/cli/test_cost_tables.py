@@ -45,6 +45,14 @@ def test_costs_are_exact_and_an_unknown_one_is_empty():
     )
 
 
+def test_what_was_wasted_is_empty_where_nothing_of_it_is_known():
+    (wasted, *_) = lines(as_csv(GroupedCosts(("node",), (CostGroup(("x",), PRICED, UNKNOWN),), PRICED)))
+    assert (wasted["wasted_calls"], wasted["wasted_cost_usd"]) == ("1", "")
+    assert wasted["wasted_calls_covered_percent"] == "0.0"
+    nothing = lines(as_csv(grouped("draft")))[0]
+    assert (nothing["wasted_calls"], nothing["wasted_cost_usd"]) == ("0", "0")
+
+
 def test_a_name_with_line_ends_stays_on_its_line():
     assert as_csv(grouped("a\nb")).count("\n") == 3
     assert as_markdown(grouped("a\nb | c")).count("\n") == 7
@@ -53,6 +61,6 @@ def test_a_name_with_line_ends_stays_on_its_line():
 def test_markdown_has_a_total_and_says_what_it_does_not_cover():
     text = as_markdown(grouped("a|b"))
     assert "| a\\|b | 2 | 13 | $1.234567891 |" in text
-    assert "| x | 1 | 4 | – + |" in text  # noqa: RUF001
+    assert "| x | 1 | 4 | – |" in text  # noqa: RUF001
     assert "| **total** | 3 | 17 | $1.234567891 + |" in text
     assert "1 unpriced call" in text

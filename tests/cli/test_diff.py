@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
@@ -10,6 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from configurable_agents import observe_run
+from configurable_agents.cli.figures import UNKNOWN
 from configurable_agents.cli.render.diff import diff_report, markdown
 from configurable_agents.errors import InvalidValueError
 from configurable_agents.observability.cost_summary import CallTotals, ModelCost
@@ -88,6 +90,72 @@ def test_limits_fail_for_growth_that_is_beyond_them_and_beyond_noise():
     assert exceeded(run(12), noisy) == []
 
 
+def costing(known_nanos: int, *, known: int, unknown: int = 0, no_usage: int = 0) -> PastRun:
+    totals = CallTotals(
+        known + unknown + no_usage,
+        known_nanos,
+        Usage(50 * (known + unknown)),
+        priced_calls=known,
+        unpriced_calls=unknown,
+        no_usage_calls=no_usage,
+    )
+    return dataclasses.replace(run(10), models=(ModelCost("acme", "m", totals),))
+
+
+def test_an_unknown_cost_is_no_figure_no_change_and_no_zero():
+    found = compared([costing(0, known=0, unknown=2)], [costing(0, known=0, unknown=3)], [])
+    for cost in (of(found, "cost"), of(found, "cost", "acme/m")):
+        assert (cost.before, cost.after, cost.percent, cost.is_notable) == (None, None, None, False)
+        assert (cost.before_unknown_calls, cost.after_unknown_calls) == (2, 3)
+    assert of(found, "calls").percent == 50
+    text = markdown(found, "a", "b")
+    assert f"|  | cost | {UNKNOWN} | {UNKNOWN} | {UNKNOWN} |" in text
+    assert "Costs leave out 2 calls before and 3 calls after without a known price" in text
+
+
+def test_a_cost_that_is_known_in_part_is_a_lower_bound_on_its_side_only():
+    found = compared([costing(100, known=1)], [costing(150, known=1, unknown=1)], [])
+    cost = of(found, "cost")
+    assert (cost.after, cost.percent, cost.is_notable) == (150, 50, True)
+    assert "at least +50.0 %" in markdown(found, "a", "b")
+    fallen = of(compared([costing(100, known=1)], [costing(80, known=1, unknown=1)], []), "cost")
+    assert (fallen.is_notable, fallen.exceeds(10)) == (False, None)
+    other = of(compared([costing(100, known=1, unknown=1)], [costing(150, known=1)], []), "cost")
+    assert (other.percent, other.is_notable) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        (costing(100, known=1), costing(120, known=1), "exceeded"),
+        (costing(100, known=1), costing(105, known=1), "kept"),
+        (costing(100, known=1), costing(120, known=1, unknown=1), "exceeded"),
+        (costing(100, known=1), costing(105, known=1, unknown=1), "undecided"),
+        (costing(100, known=1, unknown=1), costing(500, known=1), "undecided"),
+        (costing(100, known=1), costing(0, known=0, unknown=1), "undecided"),
+        (costing(0, known=0, unknown=1), costing(0, known=0, no_usage=1), "undecided"),
+        (costing(0, known=1), costing(5, known=1, unknown=1), "exceeded"),
+    ],
+)
+def test_a_limit_on_costs_that_are_not_all_known_is_exceeded_for_certain_or_cannot_be_judged(
+    before, after, verdict
+):
+    found, limits = compared([before], [after], []), parse_limits("cost>+10%")
+    assert bool(found.exceeded(limits)) is (verdict == "exceeded")
+    assert bool(found.undecided(limits)) is (verdict == "undecided")
+
+
+def test_calls_without_usage_leave_the_tokens_open_too():
+    found = compared([costing(5, known=1)], [costing(5, known=1, no_usage=1)], [])
+    assert (of(found, "tokens").after_unknown_calls, of(found, "tokens").exceeds(10)) == (1, None)
+    assert of(found, "calls").exceeds(10) is True
+
+
+def test_past_runs_with_unknown_costs_say_nothing_about_noise():
+    past = [costing(100, known=1)] * 4 + [costing(1, known=1, unknown=1)] * 9
+    assert of(compared(past, past, past), "cost").noise_percent is None
+
+
 @pytest.mark.parametrize("text", ["", "cost", "cost>", "cost<10%", "speed>+10%", "cost>+10", "cost>-5%,"])
 def test_what_is_no_limit_is_refused(text):
     with pytest.raises(InvalidValueError, match="cost>"):
@@ -121,21 +189,22 @@ def test_the_command_compares_real_runs_and_says_by_its_exit_code_what_grew(daem
     from configurable_agents.cli.endings import run_program
     from configurable_agents.client.reports import ReportClient, Scope
 
-    def record(experiment: str, calls: int) -> None:
+    def record(experiment: str, calls: int, model: str = "gpt-4o") -> None:
         with observe_run(experiment, home=daemon.home.folder) as observed:
 
             @profile_node("step")
             def step() -> None:
                 usage = {"prompt_tokens": 10, "completion_tokens": 5}
-                observed.track_call("openai", "gpt-4o", {"model": "gpt-4o", "usage": usage})
+                observed.track_call("openai", model, {"model": model, "usage": usage})
 
             for _ in range(calls):
                 step()
 
     record("main", 2)
     record("branch", 5)
+    record("unknown", 2, model="nobody-knows")
     with ReportClient(daemon.home) as client:
-        eventually(lambda: [run.status for run in client.runs(Scope())[0]] == [Status.OK] * 2)
+        eventually(lambda: [run.status for run in client.runs(Scope())[0]] == [Status.OK] * 3)
 
     def diff(*arguments: str) -> tuple[int, str, str]:
         home = ["--home", str(daemon.home.folder)]
@@ -149,5 +218,11 @@ def test_the_command_compares_real_runs_and_says_by_its_exit_code_what_grew(daem
     assert diff("main", "branch", "--fail-on", "cost>+200%")[0] == 0
     assert diff("branch", "main", "--format", "markdown")[1].startswith("### What changed")
     assert diff("main", "nothing")[0] == 1
+    code, out, err = diff("main", "unknown", "--fail-on", "cost>+10%")
+    assert (code, out.count("$0.00 ")) == (4, 0)
+    assert err.startswith(
+        "error: cost>+10% cannot be judged: cost leaves out 0 calls before and 2 calls after"
+    )
+    assert diff("main", "unknown", "--fail-on", "cost>+10%,calls>+10%")[0] == 4
     assert diff("main")[0] == 2
     assert diff("latest", "latest")[0] == 0

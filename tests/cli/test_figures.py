@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configurable_agents.cli import figures
+from configurable_agents.observability.known_cost import NO_COST, KnownCost
 
 
 @pytest.mark.parametrize(
@@ -70,9 +71,27 @@ def test_an_amount_too_small_to_show_is_not_shown_as_zero():
 
 
 def test_an_unknown_cost_is_a_dash_and_a_partly_known_one_says_that_there_is_more():
-    assert figures.cost(0, decimals=2, calls=3, unknown_calls=3) == f"{figures.UNKNOWN} +"
-    assert figures.cost(5 * 10**9, decimals=2, calls=3, unknown_calls=1) == "$5.00 +"
-    assert figures.cost(0, decimals=2, calls=3, unknown_calls=0) == "$0.00"
+    assert figures.cost(KnownCost(0, 3, 3)) == figures.UNKNOWN
+    assert figures.cost(KnownCost(5 * 10**9, 3, 1)) == "$5.00 +"
+    assert figures.cost(KnownCost(0, 3, 1), 4) == "$0.0000 +"
+    assert figures.cost(KnownCost(0, 3, 0)) == "$0.00"
+    assert figures.cost(NO_COST) == "$0.00"
+    assert figures.cost(KnownCost(-(5 * 10**9), 3), 2) == "-$5.00"
+
+
+def test_a_legend_explains_the_signs_that_are_there_and_no_others():
+    whole, part, nothing = KnownCost(1, 1), KnownCost(1, 2, 1), KnownCost(0, 1, 1)
+    assert figures.legend([whole, NO_COST]) == ""
+    assert figures.legend([whole, part]) == "+ marks costs that leave out calls without a known price."
+    assert figures.legend([nothing]) == f"{figures.UNKNOWN} stands for a cost of which nothing is known."
+    assert figures.legend([nothing, part]).count(".") == 2
+
+
+def test_an_unknown_cost_has_no_share():
+    whole = KnownCost(200, 4, 1)
+    assert figures.share(KnownCost(50, 2, 1), whole) == 25
+    assert figures.share(KnownCost(0, 1, 1), whole) is None
+    assert figures.share(KnownCost(0, 1), KnownCost(0, 2, 1)) is None
 
 
 def test_a_bar_is_as_long_as_the_share_and_never_vanishes_for_something():

@@ -162,10 +162,12 @@ def test_the_check_itself_notices_a_key_too_many_a_key_too_few_and_a_wrong_type(
 def test_the_totals_of_the_cost_report_are_the_sums_of_its_parts(samples):
     report = samples.cost.to_json()
     providers = report["by_provider"].values()
-    assert report["total_cost_nanos"] == sum(part["total_cost_nanos"] for part in providers)
+    assert report["total_cost_nanos"] == sum(part["total_cost_nanos"] or 0 for part in providers)
+    assert report["by_provider"]["acme"]["total_cost_nanos"] is None
     assert report["total_tokens"] == sum(part["total_tokens"] for part in providers)
     for part in providers:
-        assert part["total_cost_nanos"] == sum(model["total_cost_nanos"] for model in part["models"].values())
+        models = part["models"].values()
+        assert (part["total_cost_nanos"] or 0) == sum(model["total_cost_nanos"] or 0 for model in models)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3"])

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from configurable_agents.cli.render.live import live_view
 from configurable_agents.client.reports import ExporterStatus
+from configurable_agents.observability.known_cost import KnownCost
 from configurable_agents.runtime.past_runs import LiveRun, OpenNode
 from configurable_agents.telemetry import Status, WorkflowRunRecord
 from configurable_agents.wire.report_records import LiveView
@@ -23,7 +24,7 @@ def view(at_s: int, *, cost_nanos: int = 0, events: int = 0) -> LiveView:
     run = WorkflowRunRecord("5f2c9a0be1d84c7e", "bot", "triage", Status.RUNNING, T0, llm_calls=3)
     nodes = (OpenNode("draft", T0 + 2 * S, 1), OpenNode("fetch\x1b[2J", T0 + 5 * S, 4))
     mlflow = ExporterStatus("mlflow", "sqlite:///x", "idle", events_waiting=7)
-    return LiveView(T0 + at_s * S, (LiveRun(run, nodes),), 1, events, 0, cost_nanos, (mlflow,))
+    return LiveView(T0 + at_s * S, (LiveRun(run, nodes),), 1, events, 0, KnownCost(cost_nanos), (mlflow,))
 
 
 def shown(*views: LiveView, width: int = 140) -> str:

@@ -114,6 +114,7 @@ def test_perfetto_gets_executions_that_nest_on_a_track_calls_and_dollars(timelin
         "self_ms": 400.0,
         "critical_ms": 400.0,
         "cost_usd": 0.02,
+        "unpriced_calls": 0,
     }
     assert bars["left"]["tid"] == bars["search\x1b[2J"]["tid"] != bars["right"]["tid"]
     assert bars["right"]["cat"] == "node"
@@ -138,4 +139,4 @@ def test_folded_stacks_weigh_self_time_or_cost(timeline):
         "plan 200000",
         "right 300000",
     ]
-    assert folded(timeline, weight="cost") == ["join 10000", "left 20000"]
+    assert folded(timeline, weight="cost") == ["join 10000000", "left 20000000"]

@@ -63,8 +63,24 @@ def test_a_read_by_another_node_counts_one_of_another_run_or_model_does_not(book
 
 def test_tokens_without_a_rate_are_in_no_amount_and_said_so(book: Any, events: Any) -> None:
     book.commit([events.call("r", provider="acme", model="x", usage=Usage(5, cache_read_tokens=10))])
+    book.commit([events.call("w", provider="acme", model="x", usage=Usage(cache_write_tokens=7))], first=1)
     total = report(book).total
-    assert (total.saved_nanos, total.rateless_tokens, total.read_tokens) == (0, 10, 10)
+    assert (total.read_tokens, total.rateless_read_tokens, total.rateless_unread_tokens) == (10, 10, 7)
+    shown = report(book).to_json()["total"]
+    assert [shown[name] for name in ("saved_usd", "saved_nanos", "unread_usd", "unread_nanos")] == [None] * 4
+
+
+def test_amounts_that_are_known_in_part_are_lower_bounds(book: Any, events: Any) -> None:
+    book.commit(
+        [
+            events.call("r", usage=Usage(cache_read_tokens=10)),
+            events.call("x", provider="acme", model="x", usage=Usage(cache_read_tokens=10)),
+        ]
+    )
+    found = report(book)
+    assert found.total.saved.known_nanos == found.entries[0].saved_nanos > 0
+    assert not found.total.saved.is_complete
+    assert found.entries[1].saved.usd is None
 
 
 def test_calls_without_usage_and_repeated_reports_are_left_out(book: Any, events: Any) -> None:

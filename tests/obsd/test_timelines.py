@@ -15,6 +15,9 @@ from configurable_agents.client.timelines import TimelineClient
 from configurable_agents.errors import InvalidValueError, NotFoundError
 from configurable_agents.obsd import limits, timelines
 from configurable_agents.runtime.profiler import profile_node
+from configurable_agents.runtime.timeline_page import page_data
+from configurable_agents.runtime.timeline_rows import waterfall
+from configurable_agents.runtime.trace_formats import folded, perfetto
 from configurable_agents.telemetry import Status
 
 
@@ -62,6 +65,34 @@ def test_a_run_comes_with_its_executions_and_calls(daemon, ask, eventually):
     ] * 2
     assert timeline.run.total_cost_nanos == sum(call.cost_nanos for call in timeline.calls) > 0
     assert timeline.schedule().wall_ns == timeline.wall_ns
+
+
+def test_a_response_reported_twice_is_paid_once_in_every_picture_of_the_run(daemon, ask, eventually):
+    with observe_run("pictures", home=daemon.home.folder) as run:
+
+        @profile_node("outer")
+        def outer() -> None:
+            run.track_call("openai", "gpt-4o", {**RESPONSE, "id": "resp-1"})
+            run.track_call("openai", "gpt-4o", {**RESPONSE, "id": "resp-1"})
+
+        outer()
+        run.track_call("openai", "gpt-4o", RESPONSE)
+    eventually(lambda: settled(ask, run.run_id))
+    timeline = ask.timeline(Scope(run_id=run.run_id))
+    cost_nanos = timeline.run.total_cost_nanos
+
+    assert [call.counted for call in timeline.calls].count(False) == 1
+    found = waterfall(timeline, rows_max=10)
+    assert sum(row.cost.nanos for row in found.rows) + found.cost_elsewhere.nanos == cost_nanos
+    assert found.cost_elsewhere.calls == 1, "the call outside of any node"
+    stacks = dict(line.rsplit(" ", 1) for line in folded(timeline, weight="cost"))
+    assert stacks.keys() == {"outer", "(no node)"}
+    assert sum(map(int, stacks.values())) == cost_nanos
+    data = page_data(timeline)
+    for parts in (data["cost_by_node"], data["cost_by_provider"]):
+        assert round(sum(usd for _, usd, _ in parts) * 1e9) == cost_nanos
+    dollars = [event["args"]["usd"] for event in perfetto(timeline)["traceEvents"] if event["ph"] == "C"]
+    assert round(dollars[-1] * 1e9) == cost_nanos
 
 
 def test_a_long_run_comes_in_parts_and_is_whole(daemon, ask, eventually):

@@ -88,7 +88,7 @@ class TestCostReport:
         assert (found["call_count"], found["merged_calls"]) == (4, 1)
         text = run("cost-report", home=home).stdout
         assert "Wasted: $0.0035 + in 2 calls of attempts that were thrown away" in text
-        assert "1 repeated report of calls counted once." in text
+        assert "1 further report of calls that were reported already: not counted again." in text
 
     def test_strict_fails_with_exit_code_4_while_a_cost_is_not_known(self, home):
         done = run("cost-report", "--strict", home=home, expect=4)

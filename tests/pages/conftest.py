@@ -78,7 +78,7 @@ def small() -> Timeline:
     calls = (
         call(2, "left", "openai", 20_000_000),
         call(5, "join", "anthropic", 10_000_000),
-        call(3, "search", "acme", 0, known=False),
+        call(3, "search <b>&", "acme", 0, known=False),
     )
     return Timeline(run_record(), T0 + 1_000 * MS, spans, calls)
 

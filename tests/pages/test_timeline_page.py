@@ -10,6 +10,7 @@ import pytest
 from configurable_agents.runtime.timeline_page import timeline_page
 
 OPENED_WITHIN_S = 2.0
+UNKNOWN = "\N{EN DASH}"
 
 
 class Opened:
@@ -115,11 +116,14 @@ def test_nodes_and_costs_are_listed_and_unknown_costs_are_said_to_be_missing(ope
     facts = page.locator("#facts").inner_text()
     assert "$0.0300 + 1 unpriced" in facts
     providers = page.locator("#providers").inner_text()
-    assert providers.split() == ["openai", "$0.0200", "anthropic", "$0.0100"]
+    assert providers.split() == ["openai", "$0.0200", "anthropic", "$0.0100", "acme", UNKNOWN]
     table = page.locator("#nodes")
     assert table.locator("tr").count() == 6
     table.get_by_role("button", name="Node").click()
     first = table.locator("tr").nth(1).locator("td").first.inner_text()
+    table.get_by_role("button", name="Cost").click()
+    costs = [row.locator("td").last.inner_text() for row in table.locator("tr").all()[1:]]
+    assert (costs[0], UNKNOWN in costs) == ("$0.0200", True), "sorted by amount, unknown is not zero"
     assert first == "</script><script>boom()</script>"
 
 

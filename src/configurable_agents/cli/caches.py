@@ -72,20 +72,20 @@ def page(report: CacheReport, width: int) -> Iterator[RenderableType]:
     decimals = figures.dollar_decimals(amounts)
 
     def row(names: tuple[str, str], use: CacheUse, *, total: bool = False) -> Row:
-        sign = "-" if use.saved_nanos < 0 else ""
         texts = (
             *(printable(name) or figures.UNKNOWN for name in names),
             figures.count(use.calls),
             figures.count(use.read_tokens),
             figures.count(use.written_tokens),
             percent_below(use.hit_percent),
-            f"{sign}{figures.dollars(abs(use.saved_nanos), decimals)}",
-            figures.dollars(use.unread_nanos, decimals),
+            figures.cost(use.saved, decimals),
+            figures.cost(use.unread, decimals),
         )
         return Row(tuple(map(Cell, texts)), style="bold" if total else "", total=total)
 
     rows = [row((entry.node_id, f"{entry.provider}/{entry.model}"), entry) for entry in report.entries]
     yield table(columns, [*rows, row(("Total", " "), report.total, total=True)], width=width)
-    if report.total.rateless_tokens:
+    rateless = report.total.rateless_read_tokens + report.total.rateless_unread_tokens
+    if rateless:
         yield Text()
-        yield Text(f"{report.total.rateless_tokens:,} cached tokens have no known rate and are in no amount.")
+        yield Text(f"{rateless:,} cached tokens have no known rate and are in no amount.")

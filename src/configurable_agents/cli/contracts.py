@@ -9,7 +9,7 @@ from typing import Any
 from configurable_agents.cli.escape import without_password
 from configurable_agents.client.reports import DaemonStatus, ExporterStatus
 from configurable_agents.errors import WireFormatError
-from configurable_agents.observability.cost_summary import usd
+from configurable_agents.observability.known_cost import cost_of_run
 from configurable_agents.runtime.profile_report import milliseconds
 from configurable_agents.telemetry import WorkflowRunRecord
 
@@ -28,8 +28,8 @@ def run_json(run: WorkflowRunRecord) -> dict[str, Any]:
         "finished_unix_ns": finished,
         "finished_at": None if finished is None else utc_time(finished),
         "wall_time_ms": None if finished is None else milliseconds(finished - run.started_unix_ns),
-        "total_cost_usd": usd(run.total_cost_nanos),
-        "total_cost_nanos": run.total_cost_nanos,
+        "total_cost_usd": cost_of_run(run).usd,
+        "total_cost_nanos": cost_of_run(run).known_nanos,
         "total_tokens": run.total_tokens,
         "llm_calls": run.llm_calls,
         "unpriced_calls": run.unpriced_calls,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from configurable_agents.cli import figures
 from configurable_agents.cli.escape import one_line
 from configurable_agents.observability.cost_groups import CostGroup, GroupedCosts
+from configurable_agents.observability.known_cost import LOWER_BOUND_SIGN, KnownCost
 from configurable_agents.observability.price_table import YOCTOS_PER_NANO
 from configurable_agents.observability.receipts import plain_usd
 from configurable_agents.telemetry import Usage
@@ -21,6 +22,7 @@ CSV_FIGURES = (
     *("calls", "failed_calls", "merged_calls", *Usage._fields, "total_tokens", "cost_usd", "cost_nanos"),
     *("priced_calls", "stated_calls", "free_calls", "unpriced_calls", "no_usage_calls", "unpriced_tokens"),
     *("calls_covered_percent", "tokens_covered_percent", "wasted_calls", "wasted_cost_usd"),
+    "wasted_calls_covered_percent",
 )
 
 
@@ -48,8 +50,8 @@ def csv_figures(group: CostGroup) -> list[object]:
         totals.merged_calls,
         *totals.usage,
         totals.total_tokens,
-        "" if totals.calls and not totals.covered_calls else plain_usd(totals.cost_nanos * YOCTOS_PER_NANO),
-        "" if totals.calls and not totals.covered_calls else totals.cost_nanos,
+        exact_usd(totals.cost),
+        "" if totals.cost.known_nanos is None else totals.cost.known_nanos,
         totals.priced_calls,
         totals.stated_calls,
         totals.free_calls,
@@ -59,8 +61,14 @@ def csv_figures(group: CostGroup) -> list[object]:
         round(totals.calls_covered_percent, 4),
         round(totals.tokens_covered_percent, 4),
         wasted.calls,
-        plain_usd(wasted.cost_nanos * YOCTOS_PER_NANO),
+        exact_usd(wasted.cost),
+        round(wasted.calls_covered_percent, 4),
     ]
+
+
+def exact_usd(cost: KnownCost) -> str:
+    """To the last digit; empty where nothing is known."""
+    return "" if cost.known_nanos is None else plain_usd(cost.known_nanos * YOCTOS_PER_NANO)
 
 
 def as_markdown(grouped: GroupedCosts) -> str:
@@ -78,10 +86,10 @@ def as_markdown(grouped: GroupedCosts) -> str:
 
 def cells(group: CostGroup) -> list[str]:
     totals = group.totals
-    known = totals.covered_calls or not totals.calls
-    cost = f"${plain_usd(totals.cost_nanos * YOCTOS_PER_NANO)}" if known else figures.UNKNOWN
-    plus = " +" if totals.covered_calls < totals.calls else ""
-    return [figures.count(totals.calls), figures.count(totals.total_tokens), cost + plus]
+    exact = exact_usd(totals.cost)
+    sign = "" if totals.cost.is_complete else f" {LOWER_BOUND_SIGN}"
+    cost = f"${exact}{sign}" if exact else figures.UNKNOWN
+    return [figures.count(totals.calls), figures.count(totals.total_tokens), cost]
 
 
 def row(texts: list[str]) -> str:

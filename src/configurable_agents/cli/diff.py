@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, NamedTuple
 
@@ -13,8 +14,9 @@ from configurable_agents.cli.endings import complain
 from configurable_agents.cli.options import HomeOption, JsonOption, given, home_of, parse_since
 from configurable_agents.client.reports import ReportClient, Scope
 from configurable_agents.client.timelines import TimelineClient
-from configurable_agents.errors import NotFoundError
-from configurable_agents.runtime.comparison import Comparison, compared, parse_limits
+from configurable_agents.errors import IncompleteCoverageError, NotFoundError
+from configurable_agents.observability.cost_summary import plural
+from configurable_agents.runtime.comparison import Comparison, Limit, compared, parse_limits
 from configurable_agents.runtime.past_runs import PastRun
 
 EXIT_LIMIT_EXCEEDED = 6
@@ -45,7 +47,8 @@ FailOnOption = Annotated[
         "--fail-on",
         metavar="LIMITS",
         help="Exit code 6 when a figure grew by more, and by more than noise: cost>+10%,p95>+15%."
-        " Of wall, cost, tokens, calls, errors (per run) and p95 (of any node).",
+        " Of wall, cost, tokens, calls, errors (per run) and p95 (of any node). Exit code 4 when it cannot"
+        " be told because calls have no known cost or usage.",
     ),
 ]
 FormatOption = Annotated[
@@ -85,12 +88,24 @@ def diff(
             raise typer.BadParameter("give B, or --since", param_hint="'B'")
     found = compared(*sides)
     show(found, before, after or f"{before} since {since}", as_json=as_json, output=output)
+    judge(found, limits)
+
+
+def judge(found: Comparison, limits: Sequence[Limit]) -> None:
+    """Raises `typer.Exit` when a limit is exceeded, `IncompleteCoverageError` when that cannot be told."""
     exceeded = found.exceeded(limits)
     for limit, change in exceeded:
         grown = "appeared" if change.percent is None else f"grew by {change.percent:.1f} %"
         complain(f"{limit.text}: {change.metric}{f' of {change.what}' if change.what else ''} {grown}")
     if exceeded:
         raise typer.Exit(EXIT_LIMIT_EXCEEDED)
+    for limit, change in found.undecided(limits):
+        raise IncompleteCoverageError(
+            f"{limit.text} cannot be judged: {change.metric} leaves out"
+            f" {plural(change.before_unknown_calls, 'call')} before and"
+            f" {plural(change.after_unknown_calls, 'call')} after; agents-obs explain says why of each, and"
+            " agents-obs reprice prices anew"
+        )
 
 
 def show(found: Comparison, before: str, after: str, *, as_json: bool, output: DiffFormat) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from configurable_agents.observability import known_cost
 from configurable_agents.observability.cost_summary import usd
+from configurable_agents.observability.known_cost import LOWER_BOUND_SIGN, KnownCost
 
-UNKNOWN = "–"  # noqa: RUF001 - a dash, as printed tables have it
+UNKNOWN = known_cost.UNKNOWN
+"""Of any figure, as of a cost."""
 
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
@@ -113,19 +116,44 @@ def dollar_decimals(amounts_nanos: Iterable[int]) -> int:
 
 def dollars(nanos: int, decimals: int) -> str:
     """`$1,204.10`; an amount too small for the decimals shows as smaller than the least of them."""
+    if nanos < 0:
+        return f"-{dollars(-nanos, decimals)}"
     text = f"${usd(nanos):,.{decimals}f}"
     if nanos and not any(digit in text for digit in "123456789"):
         return f"<${10**-decimals:.{decimals}f}"
     return text
 
 
-def cost(nanos: int, *, decimals: int, calls: int, unknown_calls: int) -> str:
-    """The known cost, then a `+` when some of the calls are not in it; a dash when none is."""
-    if not unknown_calls:
-        return dollars(nanos, decimals)
-    return f"{UNKNOWN if unknown_calls == calls else dollars(nanos, decimals)} +"
+def cost(known: KnownCost, decimals: int | None = None) -> str:
+    """The known cost, then a `+` when some of the calls are not in it; a dash when none is.
+
+    Without `decimals` as many as the amount needs.
+    """
+    nanos = known.known_nanos
+    if nanos is None:
+        return UNKNOWN
+    text = dollars(nanos, dollar_decimals([nanos]) if decimals is None else decimals)
+    return text if known.is_complete else f"{text} {LOWER_BOUND_SIGN}"
+
+
+def legend(costs: Iterable[KnownCost]) -> str:
+    """What the signs in these costs mean; empty when they are all known."""
+    known = [each for each in costs if not each.is_complete]
+    notes = []
+    if any(each.known_nanos is not None for each in known):
+        notes.append(f"{LOWER_BOUND_SIGN} marks costs that leave out calls without a known price.")
+    if any(each.known_nanos is None for each in known):
+        notes.append(f"{UNKNOWN} stands for a cost of which nothing is known.")
+    return " ".join(notes)
+
+
+def share(part: KnownCost, whole: KnownCost) -> float | None:
+    """Percent of the known cost; `None` where nothing is known of the part, or of the whole."""
+    if part.known_nanos is None or not whole.known_nanos:
+        return None
+    return 100 * part.known_nanos / whole.known_nanos
 
 
 def aligned(cost_text: str) -> str:
     """Keeps the digits of a column in line when some of its amounts end with a `+`."""
-    return cost_text if cost_text.endswith("+") else f"{cost_text}  "
+    return cost_text if cost_text.endswith(LOWER_BOUND_SIGN) else f"{cost_text}  "

@@ -82,26 +82,24 @@ def page(report: RepricingReport, width: int) -> Iterator[RenderableType]:
     decimals = figures.dollar_decimals(amounts)
 
     def cells(names: tuple[str, str], changed: int, *both: CallTotals) -> Row:
-        texts = [
-            figures.cost(
-                each.cost_nanos,
-                decimals=decimals,
-                calls=each.calls,
-                unknown_calls=each.calls - each.covered_calls,
-            )
-            for each in both
-        ]
+        texts = [figures.cost(each.cost, decimals) for each in both]
         calls = figures.count(both[0].calls)
         return Row(tuple(map(Cell, (*map(printable, names), calls, figures.count(changed), *texts))))
 
     rows = [cells((e.provider, e.model), e.changed_calls, e.before, e.after) for e in report.models]
     yield table(columns, rows, width=width)
     yield Text()
-    difference = report.after.cost_nanos - report.before.cost_nanos
-    sign = "-" if difference < 0 else "+"
-    amount = figures.dollars(abs(difference), decimals)
-    yield Text(
-        f"{plural(report.changed_calls, 'call')} in {plural(report.changed_runs, 'run')}: {sign}{amount}"
-    )
+    changed = f"{plural(report.changed_calls, 'call')} in {plural(report.changed_runs, 'run')}"
+    yield Text(f"{changed}: {difference(report, decimals)}")
+    if legend := figures.legend(each.cost for entry in report.models for each in (entry.before, entry.after)):
+        yield Text(legend)
     if not report.applied and report.changed_calls:
         yield Text("Nothing was changed; --apply replaces the prices.")
+
+
+def difference(report: RepricingReport, decimals: int) -> str:
+    nanos = report.difference_nanos
+    if nanos is None:
+        before, after = (figures.cost(each.cost, decimals) for each in (report.before, report.after))
+        return f"known cost {before} before, {after} after"
+    return f"{'' if nanos < 0 else '+'}{figures.dollars(nanos, decimals)}"

@@ -48,7 +48,7 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         help="perfetto: Chrome trace JSON for ui.perfetto.dev. folded: collapsed stacks for flame graphs,"
-        " weighted by time in µs (folded-cost: by millionths of a dollar).",
+        " weighted by time in µs (folded-cost: by nano-dollars).",
     ),
 ]
 RowsOption = Annotated[

@@ -16,6 +16,7 @@ from configurable_agents.obsd.ledger.writer import SqliteLedger
 from configurable_agents.obsd.lifecycle import Write
 from configurable_agents.obsd.pricing import CallPricer
 from configurable_agents.obsd.reports import Context, Readers, scope_of, status_code
+from configurable_agents.observability.cost_summary import sum_totals
 from configurable_agents.observability.repricing import ModelRepricing, RepricingReport, added_up
 from configurable_agents.wire import repricing_messages
 from configurable_agents.wire.report_records import Scope
@@ -106,8 +107,8 @@ def _about(models: tuple[ModelRepricing, ...], reason: str) -> dict[str, object]
         "reason": reason,
         "at_unix_ns": time.time_ns(),
         "changed_calls": sum(entry.changed_calls for entry in models),
-        "cost_nanos_before": sum(entry.before.cost_nanos for entry in models),
-        "cost_nanos_after": sum(entry.after.cost_nanos for entry in models),
+        "cost_nanos_before": sum_totals(entry.before for entry in models).cost.known_nanos,
+        "cost_nanos_after": sum_totals(entry.after for entry in models).cost.known_nanos,
     }
 
 

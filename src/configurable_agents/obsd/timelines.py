@@ -85,7 +85,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
                 counts.runs_live,
                 counts.events_committed,
                 self._gauges.events_pending(),
-                timeline_queries.cost_nanos(connection),
+                timeline_queries.known_cost(connection),
                 tuple(accounts.with_accounts(connection, each) for each in exporters),
             )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from configurable_agents.observability.cost_summary import usd
+from configurable_agents.observability.known_cost import KnownCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,20 @@ class CacheUse:
     """Written and never read."""
     unread_nanos: int = 0
     """Spent on writing them."""
-    rateless_tokens: int = 0
-    """Read, or written in vain, at rates that are not known; they are in none of the amounts."""
+    rateless_read_tokens: int = 0
+    """Read at rates that are not known; they are not in `saved_nanos`."""
+    rateless_unread_tokens: int = 0
+    """Written in vain at rates that are not known; they are not in `unread_nanos`."""
+
+    @property
+    def saved(self) -> KnownCost:
+        """In tokens instead of calls."""
+        return KnownCost(self.saved_nanos, self.read_tokens, self.rateless_read_tokens)
+
+    @property
+    def unread(self) -> KnownCost:
+        """The same of what was spent in vain."""
+        return KnownCost(self.unread_nanos, self.unread_tokens, self.rateless_unread_tokens)
 
     @property
     def hit_percent(self) -> float:
@@ -62,7 +74,7 @@ class CacheReport:
         names = ("calls", "input_tokens", "read_tokens", "written_tokens", "saved_nanos", "unread_tokens")
         sums = {
             name: sum(getattr(entry, name) for entry in self.entries)
-            for name in (*names, "unread_nanos", "rateless_tokens")
+            for name in (*names, "unread_nanos", "rateless_read_tokens", "rateless_unread_tokens")
         }
         return CacheUse("", "", "", **sums)
 
@@ -85,10 +97,11 @@ def _figures_json(use: CacheUse) -> dict[str, Any]:
         "read_tokens": use.read_tokens,
         "written_tokens": use.written_tokens,
         "hit_percent": round(use.hit_percent, 4),
-        "saved_usd": usd(use.saved_nanos),
-        "saved_nanos": use.saved_nanos,
+        "saved_usd": use.saved.usd,
+        "saved_nanos": use.saved.known_nanos,
+        "rateless_read_tokens": use.rateless_read_tokens,
         "unread_tokens": use.unread_tokens,
-        "unread_usd": usd(use.unread_nanos),
-        "unread_nanos": use.unread_nanos,
-        "rateless_tokens": use.rateless_tokens,
+        "unread_usd": use.unread.usd,
+        "unread_nanos": use.unread.known_nanos,
+        "rateless_unread_tokens": use.rateless_unread_tokens,
     }

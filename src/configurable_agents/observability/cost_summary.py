@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
+from configurable_agents.observability.known_cost import UNKNOWN, KnownCost
 from configurable_agents.telemetry import NANOS_PER_USD, PriceStatus, Usage
 
 NO_TOKENS = Usage()
@@ -99,6 +100,10 @@ class CallTotals:
         return self.priced_calls + self.stated_calls + self.free_calls
 
     @property
+    def cost(self) -> KnownCost:
+        return KnownCost(self.cost_nanos, self.calls, self.calls - self.covered_calls)
+
+    @property
     def calls_covered_percent(self) -> float:
         """Share of calls whose cost is known; 100 for no calls at all."""
         return 100.0 * self.covered_calls / self.calls if self.calls else 100.0
@@ -127,7 +132,8 @@ class CallTotals:
 
     def coverage_sentence(self) -> str:
         """One line for people: `$12.41 + 3 unpriced calls (18,204 tokens), 97.1 % of calls priced`."""
-        parts = [format_usd(self.cost_nanos)]
+        known_nanos = self.cost.known_nanos
+        parts = [UNKNOWN if known_nanos is None else format_usd(known_nanos)]
         if self.unpriced_calls:
             parts.append(f"{plural(self.unpriced_calls, 'unpriced call')} ({self.unpriced_tokens:,} tokens)")
         if self.no_usage_calls:
@@ -212,8 +218,8 @@ class CostSummary:
             "run_id": self.run_id or None,
             "since_unix_ns": self.since_unix_ns or None,
             "run_count": self.run_count,
-            "total_cost_usd": usd(totals.cost_nanos),
-            "total_cost_nanos": totals.cost_nanos,
+            "total_cost_usd": totals.cost.usd,
+            "total_cost_nanos": totals.cost.known_nanos,
             "total_tokens": totals.total_tokens,
             "call_count": totals.calls,
             "failed_calls": totals.failed_calls,
@@ -236,8 +242,8 @@ class CostSummary:
 
 def totals_json(totals: CallTotals) -> dict[str, Any]:
     return {
-        "total_cost": usd(totals.cost_nanos),
-        "total_cost_nanos": totals.cost_nanos,
+        "total_cost": totals.cost.usd,
+        "total_cost_nanos": totals.cost.known_nanos,
         "total_tokens": totals.total_tokens,
         "call_count": totals.calls,
         "failed_calls": totals.failed_calls,
@@ -249,8 +255,8 @@ def totals_json(totals: CallTotals) -> dict[str, Any]:
 
 def wasted_json(totals: CallTotals) -> dict[str, Any]:
     return {
-        "total_cost": usd(totals.cost_nanos),
-        "total_cost_nanos": totals.cost_nanos,
+        "total_cost": totals.cost.usd,
+        "total_cost_nanos": totals.cost.known_nanos,
         "total_tokens": totals.total_tokens,
         "call_count": totals.calls,
         "calls_covered_percent": round(totals.calls_covered_percent, 4),

@@ -277,7 +277,7 @@ def _totals_from_json(part: Mapping[str, Any]) -> CallTotals:
     usage = Usage(input_tokens=part["total_tokens"]) if tokens is None else Usage(**tokens)
     return CallTotals(
         calls=part["call_count"],
-        cost_nanos=part["total_cost_nanos"],
+        cost_nanos=part["total_cost_nanos"] or 0,
         usage=usage,
         priced_calls=coverage["priced_calls"],
         stated_calls=coverage["stated_calls"],

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from configurable_agents.observability.cost_summary import CallTotals, sum_totals, totals_json, usd
+from configurable_agents.observability.cost_summary import CallTotals, sum_totals, totals_json
+from configurable_agents.observability.known_cost import usd_if_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,13 @@ class RepricingReport:
     def after(self) -> CallTotals:
         return sum_totals(entry.after for entry in self.models)
 
+    @property
+    def difference_nanos(self) -> int | None:
+        """`None` where calls have a known cost on one side only: the sums are then of different calls."""
+        if any(_unknown(entry.before) != _unknown(entry.after) for entry in self.models):
+            return None
+        return self.after.cost_nanos - self.before.cost_nanos
+
     def to_json(self) -> dict[str, Any]:
         """The JSON contract of `reprice --json`; see docs/json.md."""
         before, after = self.before, self.after
@@ -58,8 +66,8 @@ class RepricingReport:
             "run_count": self.run_count,
             "changed_runs": self.changed_runs,
             "changed_calls": self.changed_calls,
-            "difference_usd": usd(after.cost_nanos - before.cost_nanos),
-            "difference_nanos": after.cost_nanos - before.cost_nanos,
+            "difference_usd": usd_if_known(self.difference_nanos),
+            "difference_nanos": self.difference_nanos,
             "before": totals_json(before),
             "after": totals_json(after),
             "models": [
@@ -73,6 +81,10 @@ class RepricingReport:
                 for entry in self.models
             ],
         }
+
+
+def _unknown(totals: CallTotals) -> tuple[int, int, int]:
+    return totals.unpriced_calls, totals.no_usage_calls, totals.unpriced_tokens
 
 
 def added_up(entries: Iterable[ModelRepricing]) -> tuple[ModelRepricing, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 from typing import Any, NamedTuple
 
 from configurable_agents.errors import InvalidValueError
+from configurable_agents.observability.cost_summary import CallTotals, sum_totals
 from configurable_agents.runtime.past_runs import PastNode, PastRun
 
 NOISE_RUNS_MIN = 5
@@ -33,27 +34,52 @@ class Change(NamedTuple):
     metric: str
     """`wall`, `cost`, `tokens`, `calls`, `errors`, `total` or `p95`."""
     before: float | None
-    """ns, nano-dollars or a count; `None` when that side has no such node or model."""
+    """ns, nano-dollars or a count; `None` when that side has no such node or model, or nothing is known."""
     after: float | None
     noise_percent: float | None
     """How far past runs lie apart; `None` when there are too few to say."""
+    before_unknown_calls: int = 0
+    """Calls that are not in `before`, for lack of a price or of usage: it is a lower bound, or `None`."""
+    after_unknown_calls: int = 0
 
     @property
     def percent(self) -> float | None:
-        """Of `before`; `None` when that is nothing to compare with."""
-        if self.before is None or self.after is None:
+        """Of `before`; a lower bound where only `after` is one. `None` when there is nothing to compare."""
+        if self.before is None or self.after is None or self.before_unknown_calls:
             return None
         if not self.before:
-            return 0.0 if not self.after else None
+            return 0.0 if self.after == 0 and not self.after_unknown_calls else None
         return 100 * (self.after - self.before) / self.before
 
     @property
+    def is_certain(self) -> bool:
+        """Whether both figures are whole."""
+        return not self.before_unknown_calls and not self.after_unknown_calls
+
+    @property
+    def is_growth(self) -> bool:
+        """Certainly, whatever is not known."""
+        if self.after is None or self.before_unknown_calls:
+            return False
+        return self.after > (self.before or 0)
+
+    @property
     def is_notable(self) -> bool:
-        """More than noise. Without a known noise every change is."""
+        """More than noise. Without a known noise every change is; what is not certain is not."""
+        if not self.is_certain and not self.is_growth:
+            return False
         change = self.percent
         if change is None:
             return self.before != self.after
         return bool(change) and abs(change) > (self.noise_percent or 0.0)
+
+    def exceeds(self, percent: float) -> bool | None:
+        """Whether it grew by more than that, and by more than noise; `None`: it cannot be told."""
+        is_on_both_sides = self.before is not None and self.after is not None
+        is_beyond = self.percent is None or self.percent > percent
+        if is_on_both_sides and is_beyond and self.is_notable:
+            return True
+        return False if self.is_certain else None
 
     def to_json(self) -> dict[str, Any]:
         return {**self._asdict(), "percent": self.percent, "notable": self.is_notable}
@@ -83,15 +109,20 @@ class Comparison:
 
     def exceeded(self, limits: Iterable[Limit]) -> list[tuple[Limit, Change]]:
         """The changes that are beyond a limit and more than noise."""
-        found: list[tuple[Limit, Change]] = []
+        return [
+            (limit, change) for limit, change in self._judged(limits) if change.exceeds(limit.percent) is True
+        ]
+
+    def undecided(self, limits: Iterable[Limit]) -> list[tuple[Limit, Change]]:
+        """The changes of which it cannot be told whether they are, because not every cost is known."""
+        return [
+            (limit, change) for limit, change in self._judged(limits) if change.exceeds(limit.percent) is None
+        ]
+
+    def _judged(self, limits: Iterable[Limit]) -> Iterator[tuple[Limit, Change]]:
         for limit in limits:
             among = self.nodes if limit.metric == "p95" else self.totals
-            found.extend(
-                (limit, change)
-                for change in among
-                if change.metric == limit.metric and _is_beyond(change, limit.percent)
-            )
-        return found
+            yield from ((limit, change) for change in among if change.metric == limit.metric)
 
     def to_json(self) -> dict[str, Any]:
         """`diff --json`; see docs/json.md."""
@@ -103,12 +134,6 @@ class Comparison:
             "nodes": [change.to_json() for change in self.nodes],
             "models": [change.to_json() for change in self.models],
         }
-
-
-def _is_beyond(change: Change, percent: float) -> bool:
-    if not change.is_notable or change.after is None or change.before is None:
-        return False
-    return change.percent is None or change.percent > percent
 
 
 def parse_limits(text: str) -> list[Limit]:
@@ -135,22 +160,60 @@ def compared(before: Sequence[PastRun], after: Sequence[PastRun], past: Sequence
     )
 
 
-_OF_RUN: dict[str, Callable[[PastRun], float]] = {
-    "wall": lambda run: run.wall_ns,
-    "cost": lambda run: sum(model.totals.cost_nanos for model in run.models),
-    "tokens": lambda run: sum(model.totals.total_tokens for model in run.models),
-    "calls": lambda run: sum(model.totals.calls for model in run.models),
-    "errors": lambda run: sum(node.errors for node in run.nodes),
+class _Figure(NamedTuple):
+    """One figure of a run, or of a model in it."""
+
+    value: float
+    calls: int = 0
+    unknown_calls: int = 0
+    """Calls that are not in the value."""
+
+
+_OF_CALLS: dict[str, Callable[[CallTotals], _Figure]] = {
+    "cost": lambda totals: _Figure(*totals.cost),
+    "tokens": lambda totals: _Figure(totals.total_tokens, totals.calls, totals.no_usage_calls),
+    "calls": lambda totals: _Figure(totals.calls),
 }
+
+
+def _of_run(metric: str, run: PastRun) -> _Figure:
+    if metric == "wall":
+        return _Figure(run.wall_ns)
+    if metric == "errors":
+        return _Figure(sum(node.errors for node in run.nodes))
+    return _OF_CALLS[metric](sum_totals(model.totals for model in run.models))
 
 
 def _total(
     metric: str, before: Sequence[PastRun], after: Sequence[PastRun], past: Sequence[PastRun]
 ) -> Change:
-    figure = _OF_RUN[metric]
+    sides = [[_of_run(metric, run) for run in runs] for runs in (before, after, past)]
+    return _changed("", metric, sides, len(before), len(after))
+
+
+def _changed(
+    what: str, metric: str, sides: Sequence[Sequence[_Figure]], before_runs: int, after_runs: int
+) -> Change:
+    """`sides` are before, after, and the runs that say what noise is."""
+    one, other, past = sides
+    whole = [each.value for each in past if not each.unknown_calls]
     return Change(
-        "", metric, fmean(map(figure, before)), fmean(map(figure, after)), noise_percent(map(figure, past))
+        what,
+        metric,
+        _per_run(one, before_runs),
+        _per_run(other, after_runs),
+        noise_percent(whole),
+        sum(each.unknown_calls for each in one),
+        sum(each.unknown_calls for each in other),
     )
+
+
+def _per_run(figures: Sequence[_Figure], runs: int) -> float | None:
+    """`None` where there is no such thing, or nothing is known of it."""
+    unknown_calls = sum(each.unknown_calls for each in figures)
+    if not figures or (unknown_calls and unknown_calls == sum(each.calls for each in figures)):
+        return None
+    return sum(each.value for each in figures) / runs
 
 
 def _node_changes(
@@ -162,14 +225,10 @@ def _node_changes(
         for node in (*sides[0], *sides[1])
     }
     for node in sorted(totals, key=lambda name: (-totals[name], name)):
-        one, other, noise = (side.get(node, []) for side in sides)
-        yield Change(
-            node,
-            "total",
-            _per_run(one, before, lambda each: each.total_ns),
-            _per_run(other, after, lambda each: each.total_ns),
-            noise_percent(each.total_ns for each in noise),
-        )
+        found = [side.get(node, []) for side in sides]
+        one, other, noise = found
+        durations = [[_Figure(each.total_ns) for each in side] for side in found]
+        yield _changed(node, "total", durations, len(before), len(after))
         yield Change(
             node,
             "p95",
@@ -177,13 +236,8 @@ def _node_changes(
             median(each.p95_ns for each in other) if other else None,
             noise_percent(each.p95_ns for each in noise),
         )
-        yield Change(
-            node,
-            "calls",
-            _per_run(one, before, lambda each: each.calls),
-            _per_run(other, after, lambda each: each.calls),
-            noise_percent(each.calls for each in noise),
-        )
+        executions = [[_Figure(each.calls) for each in side] for side in found]
+        yield _changed(node, "calls", executions, len(before), len(after))
 
 
 def _nodes_of(runs: Iterable[PastRun]) -> dict[str, list[PastNode]]:
@@ -194,38 +248,23 @@ def _nodes_of(runs: Iterable[PastRun]) -> dict[str, list[PastNode]]:
     return found
 
 
-def _per_run(
-    nodes: Sequence[PastNode], runs: Sequence[PastRun], figure: Callable[[PastNode], float]
-) -> float | None:
-    return sum(map(figure, nodes)) / len(runs) if nodes else None
-
-
 def _model_changes(
     before: Sequence[PastRun], after: Sequence[PastRun], past: Sequence[PastRun]
 ) -> Iterable[Change]:
     sides = [_models_of(runs) for runs in (before, after, past)]
-    figures = {"cost": 0, "tokens": 1, "calls": 2}
     for model in dict.fromkeys((*sides[0], *sides[1])):
-        one, other, noise = (side.get(model, []) for side in sides)
-        for metric, position in figures.items():
-            yield Change(
-                model,
-                metric,
-                sum(each[position] for each in one) / len(before) if one else None,
-                sum(each[position] for each in other) / len(after) if other else None,
-                noise_percent(each[position] for each in noise),
-            )
+        for metric, figure in _OF_CALLS.items():
+            found = [[figure(totals) for totals in side.get(model, [])] for side in sides]
+            yield _changed(model, metric, found, len(before), len(after))
 
 
-def _models_of(runs: Iterable[PastRun]) -> dict[str, list[tuple[int, int, int]]]:
-    """Cost, tokens and calls in each run, by `provider/model`; most expensive first."""
-    found: dict[str, list[tuple[int, int, int]]] = {}
+def _models_of(runs: Iterable[PastRun]) -> dict[str, list[CallTotals]]:
+    """The totals in each run, by `provider/model`; most expensive first."""
+    found: dict[str, list[CallTotals]] = {}
     for run in runs:
         for model in run.models:
-            totals = model.totals
-            figures = (totals.cost_nanos, totals.total_tokens, totals.calls)
-            found.setdefault(f"{model.provider}/{model.model}", []).append(figures)
-    return dict(sorted(found.items(), key=lambda item: (-sum(each[0] for each in item[1]), item[0])))
+            found.setdefault(f"{model.provider}/{model.model}", []).append(model.totals)
+    return dict(sorted(found.items(), key=lambda item: (-sum(each.cost_nanos for each in item[1]), item[0])))
 
 
 def noise_percent(values: Iterable[float]) -> float | None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from configurable_agents.observability.known_cost import NO_COST, KnownCost
 from configurable_agents.runtime.schedule import Schedule
 from configurable_agents.runtime.self_time import Span
 from configurable_agents.runtime.time_classes import ModelCall
-from configurable_agents.telemetry import Graph, Status, WorkflowRunRecord
+from configurable_agents.telemetry import NO_SPAN, Graph, Status, WorkflowRunRecord
+
+K = TypeVar("K")
+
+OUTSIDE = NO_SPAN
+"""Stands, in costs by execution, for calls made in none that is known."""
 
 
 class TimelineSpan(NamedTuple):
@@ -46,6 +52,13 @@ class TimelineCall(NamedTuple):
     cost_known: bool
     tokens: int
     status: Status
+    counted: bool = True
+    """False: another report of the same response is in the totals instead."""
+
+    @property
+    def cost(self) -> KnownCost:
+        """Nothing, for a report that is not counted."""
+        return KnownCost(self.cost_nanos, 1, int(not self.cost_known)) if self.counted else NO_COST
 
 
 class TimelineRows(NamedTuple):
@@ -97,12 +110,21 @@ class Timeline:
     def model_calls(self) -> list[ModelCall]:
         return [ModelCall(call.span_id, call.started_unix_ns, call.duration_ns) for call in self.calls]
 
-    def costs_nanos(self) -> dict[int, int]:
-        """Known cost by the execution it was spent in."""
-        found: dict[int, int] = {}
+    def costs_by(self, key: Callable[[TimelineCall], K]) -> dict[K, KnownCost]:
+        """The costs sum to that of the run, whatever they are grouped by."""
+        sums: dict[K, list[int]] = {}
         for call in self.calls:
-            found[call.span_id] = found.get(call.span_id, 0) + call.cost_nanos
-        return found
+            if call.counted:
+                figures = sums.setdefault(key(call), [0, 0, 0])
+                figures[0] += call.cost_nanos
+                figures[1] += 1
+                figures[2] += not call.cost_known
+        return {group: KnownCost(*figures) for group, figures in sums.items()}
+
+    def costs(self) -> dict[int, KnownCost]:
+        """By the execution in which it was spent; `OUTSIDE` for what was spent in none of `spans`."""
+        known = {span.span_id for span in self.spans}
+        return self.costs_by(lambda call: call.span_id if call.span_id in known else OUTSIDE)
 
 
 _by_start = attrgetter("started_unix_ns")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
+from configurable_agents.observability.known_cost import NO_COST, KnownCost, cost_of_run
 from configurable_agents.runtime.profile_report import percent
 from configurable_agents.runtime.self_time import node_profiles
 from configurable_agents.runtime.slack import node_slacks
@@ -47,7 +48,7 @@ def page_data(timeline: Timeline, *, rows_max: int = PAGE_ROWS_MAX) -> dict[str,
         "started_ms": schedule.started_ns // 1_000_000,
         "wall_ms": schedule.wall_ns / 1e6,
         "between_ms": found.path.between_ns / 1e6,
-        "cost_usd": run.total_cost_nanos / 1e9,
+        "cost_usd": cost_of_run(run).usd,
         "unpriced_calls": run.unpriced_calls,
         "llm_calls": run.llm_calls,
         "tokens": run.total_tokens,
@@ -59,13 +60,13 @@ def page_data(timeline: Timeline, *, rows_max: int = PAGE_ROWS_MAX) -> dict[str,
         "saved_ms": (schedule.wall_ns - wall_with(schedule, faster)) / 1e6,
         "classes": time_classes(schedule, found.path, timeline.model_calls()).to_json(),
         "nodes": _nodes(timeline, found, node_slacks(schedule)),
-        "cost_by_provider": _costs((call.provider, call.cost_nanos) for call in timeline.calls),
-        "cost_by_node": _costs((call.node_id or "(no node)", call.cost_nanos) for call in timeline.calls),
+        "cost_by_provider": _costs(timeline.costs_by(lambda call: call.provider)),
+        "cost_by_node": _costs(timeline.costs_by(lambda call: call.node_id or "(no node)")),
     }
 
 
 def _row(row: WaterfallRow, names: dict[str, int], started_ns: int) -> list[Any]:
-    """Name, start, duration, depth, self time, status, attempt, dollars, pieces on the critical path."""
+    """Name, start, duration, depth, self time, status, attempt, cost, pieces on the critical path."""
     span = row.span
     return [
         names.setdefault(span.node_id, len(names)),
@@ -75,7 +76,7 @@ def _row(row: WaterfallRow, names: dict[str, int], started_ns: int) -> list[Any]
         round(row.self_ns / 1e6, 4),
         span.status.label,
         span.attempt,
-        row.cost_nanos / 1e9,
+        _cost(row.cost),
         [[round(start / 1e6, 4), round(end / 1e6, 4)] for start, end in row.critical],
     ]
 
@@ -87,10 +88,8 @@ def _path(found: Waterfall) -> list[list[Any]]:
 
 
 def _nodes(timeline: Timeline, found: Waterfall, slack_ns: dict[str, int]) -> list[list[Any]]:
-    """Name, calls, total, self, p50, p95, max, errors, critical, slack, dollars."""
-    costs: dict[str, int] = {}
-    for call in timeline.calls:
-        costs[call.node_id] = costs.get(call.node_id, 0) + call.cost_nanos
+    """Name, calls, total, self, p50, p95, max, errors, critical, slack, cost."""
+    costs = timeline.costs_by(lambda call: call.node_id)
     return [
         [
             node.node_id,
@@ -103,16 +102,18 @@ def _nodes(timeline: Timeline, found: Waterfall, slack_ns: dict[str, int]) -> li
             node.errors,
             found.path.by_node_ns.get(node.node_id, 0) / 1e6,
             slack_ns[node.node_id] / 1e6,
-            costs.get(node.node_id, 0) / 1e9,
+            _cost(costs.get(node.node_id, NO_COST)),
         ]
         for node in node_profiles(timeline.finished_spans())[:PAGE_NODES_MAX]
     ]
 
 
-def _costs(amounts: Iterable[tuple[str, int]]) -> list[list[Any]]:
-    """Most expensive first; without what cost nothing."""
-    sums: dict[str, int] = {}
-    for name, nanos in amounts:
-        sums[name] = sums.get(name, 0) + nanos
-    ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0]))
-    return [[name, nanos / 1e9] for name, nanos in ordered if nanos]
+def _costs(sums: Mapping[str, KnownCost]) -> list[list[Any]]:
+    """Most expensive first; without what is known to have cost nothing."""
+    ordered = sorted(sums.items(), key=lambda item: (-item[1].nanos, item[0]))
+    return [[name, *_cost(cost)] for name, cost in ordered if cost.nanos or not cost.is_complete]
+
+
+def _cost(known: KnownCost) -> list[Any]:
+    """Dollars, `None` where nothing is known; the calls that are not in them."""
+    return [known.usd, known.unknown_calls]

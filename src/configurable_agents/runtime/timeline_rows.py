@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections.abc import Iterable
+from functools import reduce
 from operator import sub
 from typing import NamedTuple
 
+from configurable_agents.observability.known_cost import NO_COST, KnownCost
 from configurable_agents.runtime.critical_path import CriticalPath, critical_path
 from configurable_agents.runtime.schedule import RUN, Schedule
 from configurable_agents.runtime.self_time import self_times
@@ -21,8 +23,8 @@ class WaterfallRow(NamedTuple):
     self_ns: int
     critical: tuple[tuple[int, int], ...]
     """The pieces of it on the critical path: from and to, in ns since the start of the run."""
-    cost_nanos: int
-    """Known cost of the calls made in it."""
+    cost: KnownCost
+    """Of the calls made in it, without those of the executions inside it."""
 
     @property
     def critical_ns(self) -> int:
@@ -35,6 +37,8 @@ class Waterfall(NamedTuple):
     schedule: Schedule
     left_out: int
     """Executions that are not shown because there are too many: the shortest ones off the path."""
+    cost_elsewhere: KnownCost
+    """Of calls made in no row: with those of the rows it sums to the cost of the run."""
 
 
 def waterfall(timeline: Timeline, *, rows_max: int) -> Waterfall:
@@ -46,18 +50,19 @@ def waterfall(timeline: Timeline, *, rows_max: int) -> Waterfall:
     span_ids = {schedule.spans[index].span_id for index in kept}
     by_id = {span.span_id: span for span in timeline.spans if span.span_id in span_ids}
     own_ns = self_times(span for span in schedule.spans if not span_ids.isdisjoint(span[:2]))
-    costs = timeline.costs_nanos()
+    costs = timeline.costs()
     rows = [
         WaterfallRow(
             by_id[schedule.spans[index].span_id],
             depth,
             own_ns[schedule.spans[index].span_id],
             tuple(pieces.get(index, ())),
-            costs.get(schedule.spans[index].span_id, 0),
+            costs.pop(schedule.spans[index].span_id, NO_COST),
         )
         for index, depth in _in_tree_order(schedule, kept)
     ]
-    return Waterfall(rows, path, schedule, len(schedule.spans) - len(rows))
+    elsewhere = reduce(KnownCost.plus, costs.values(), NO_COST)
+    return Waterfall(rows, path, schedule, len(schedule.spans) - len(rows), elsewhere)
 
 
 def _pieces(schedule: Schedule, path: CriticalPath, kept: set[int]) -> dict[int, list[tuple[int, int]]]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from configurable_agents.runtime.schedule import RUN
 from configurable_agents.runtime.self_time import self_times
-from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineSpan
+from configurable_agents.runtime.timeline import OUTSIDE, Timeline, TimelineCall, TimelineSpan
 from configurable_agents.runtime.timeline_rows import WaterfallRow, waterfall
 
 NS_PER_US = 1_000
@@ -87,7 +87,8 @@ def _execution(row: WaterfallRow, track: int) -> dict[str, Any]:
             "attempt": span.attempt,
             "self_ms": row.self_ns / 1e6,
             "critical_ms": row.critical_ns / 1e6,
-            "cost_usd": row.cost_nanos / NANOS_PER_USD,
+            "cost_usd": row.cost.usd,
+            "unpriced_calls": row.cost.unknown_calls,
         },
     }
 
@@ -103,7 +104,8 @@ def _call(call: TimelineCall, track: int) -> dict[str, Any]:
         "tid": track,
         "args": {
             "tokens": call.tokens,
-            "cost_usd": call.cost_nanos / NANOS_PER_USD if call.cost_known else None,
+            "cost_usd": call.cost.usd,
+            "counted": call.counted,
             "time_to_first_token_ms": call.time_to_first_token_ns / 1e6 or None,
         },
     }
@@ -112,7 +114,7 @@ def _call(call: TimelineCall, track: int) -> dict[str, Any]:
 def _dollars(timeline: Timeline) -> Iterator[dict[str, Any]]:
     spent_nanos = 0
     for call in sorted(timeline.calls, key=lambda call: call.started_unix_ns + call.duration_ns):
-        spent_nanos += call.cost_nanos
+        spent_nanos += call.cost.nanos
         at_ns = call.started_unix_ns + call.duration_ns or timeline.run.started_unix_ns
         yield {
             "name": "dollars",
@@ -130,13 +132,13 @@ def _metadata(name: str, value: str, track: int) -> dict[str, Any]:
 def folded(timeline: Timeline, *, weight: Literal["time", "cost"] = "time") -> list[str]:
     """Collapsed stacks for flame graphs: `outer;inner 1234`, one line per stack, sorted.
 
-    The weight is self time in microseconds, or cost in millionths of a dollar.
+    The weight is self time in microseconds, or known cost in nano-dollars, which sums to that of the run.
     """
     schedule = timeline.schedule()
     if weight == "time":
         values = {span: ns // NS_PER_US for span, ns in self_times(schedule.spans).items()}
     else:
-        values = {span: nanos // 1_000 for span, nanos in timeline.costs_nanos().items()}
+        values = {span: cost.nanos for span, cost in timeline.costs().items()}
     stacks: list[str] = []
     sums: dict[str, int] = {}
     for index, span in enumerate(schedule.spans):
@@ -145,8 +147,8 @@ def folded(timeline: Timeline, *, weight: Literal["time", "cost"] = "time") -> l
         stacks.append(above + _frame(span.node_id))
         if values.get(span.span_id):
             sums[stacks[index]] = sums.get(stacks[index], 0) + values[span.span_id]
-    if weight == "cost" and values.get(0):
-        sums["(no node)"] = values[0]
+    if weight == "cost" and values.get(OUTSIDE):
+        sums["(no node)"] = values[OUTSIDE]
     return [f"{stack} {value}" for stack, value in sorted(sums.items())]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from configurable_agents.observability.known_cost import KnownCost
 from configurable_agents.runtime.past_runs import LiveRun
 
 
@@ -95,6 +96,6 @@ class LiveView:
     runs_live: int
     events_committed: int
     events_pending: int
-    cost_nanos: int
+    cost: KnownCost
     """Of everything in the ledger."""
     exporters: tuple[ExporterStatus, ...] = ()

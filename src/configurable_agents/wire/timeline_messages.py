@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from configurable_agents.errors import AgentsObsError, WireFormatError
 from configurable_agents.observability.cost_summary import CostSummary
+from configurable_agents.observability.known_cost import KnownCost
 from configurable_agents.runtime.past_runs import LiveRun, OpenNode, PastNode, PastRun
 from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineRows, TimelineSpan
 from configurable_agents.telemetry import Graph, Status
@@ -121,6 +122,7 @@ def _call_to_message(call: TimelineCall, names: _Names) -> pb.TimelineCall:
         cost_known=call.cost_known,
         tokens=call.tokens,
         status=int(call.status),
+        counted=call.counted,
     )
 
 
@@ -137,6 +139,7 @@ def _call_from_message(call: pb.TimelineCall, names: list[str]) -> TimelineCall:
         call.cost_known,
         call.tokens,
         Status(call.status),
+        call.counted,
     )
 
 
@@ -194,7 +197,9 @@ def live_view_to_message(view: LiveView) -> pb.WatchUpdate:
         runs_live=view.runs_live,
         events_committed=view.events_committed,
         events_pending=view.events_pending,
-        cost_nanos=view.cost_nanos,
+        cost_nanos=view.cost.nanos,
+        calls=view.cost.calls,
+        unpriced_calls=view.cost.unknown_calls,
         exporters=[exporter_to_message(exporter) for exporter in view.exporters],
     )
 
@@ -212,6 +217,6 @@ def live_view_from_message(message: pb.WatchUpdate) -> LiveView:
         message.runs_live,
         message.events_committed,
         message.events_pending,
-        message.cost_nanos,
+        KnownCost(message.cost_nanos, message.calls, message.unpriced_calls),
         tuple(exporter_from_message(exporter) for exporter in message.exporters),
     )

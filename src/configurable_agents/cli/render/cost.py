@@ -45,7 +45,7 @@ COLUMNS = (
 
 
 def cost_report(summary: CostSummary, *, width: int, classes_known: bool = True) -> Iterator[RenderableType]:
-    """`Input` is what was not read from a cache, so that input, cached and output sum to the tokens.
+    """`Input` is everything sent, `Cached` the part of it that was read from a cache.
 
     Without `classes_known` only the sum of tokens means anything, and nothing else is shown.
     """
@@ -84,8 +84,7 @@ class Figures:
         self.classes_known = classes_known
         amounts = [entry.totals.cost_nanos for entry in summary.models]
         self.decimals = figures.dollar_decimals(amounts)
-        self.whole_nanos = summary.totals.cost_nanos
-        self.some_lack_prices = lacks_prices(summary.totals)
+        self.whole = summary.totals.cost
 
     def cells(
         self, sign: str, name: Cell, totals: CallTotals, *, bar_style: str = BAR_STYLE
@@ -95,7 +94,7 @@ class Figures:
             Cell(sign),
             name,
             Cell(figures.count(totals.calls)),
-            self.token_class(usage.all_input_tokens - usage.cache_read_tokens),
+            self.token_class(usage.all_input_tokens),
             self.token_class(usage.cache_read_tokens),
             self.token_class(usage.all_output_tokens),
             Cell(figures.count(usage.total_tokens)),
@@ -107,26 +106,23 @@ class Figures:
         return Cell(figures.count(tokens) if self.classes_known else figures.UNKNOWN)
 
     def cost(self, totals: CallTotals) -> str:
-        text = figures.cost(
-            totals.cost_nanos,
-            decimals=self.decimals,
-            calls=totals.calls,
-            unknown_calls=totals.calls - totals.covered_calls,
-        )
-        return figures.aligned(text) if self.some_lack_prices else text
+        text = figures.cost(totals.cost, self.decimals)
+        return text if self.whole.is_complete else figures.aligned(text)
 
     def share(self, totals: CallTotals, bar_style: str) -> tuple[Cell, Cell]:
-        if not self.whole_nanos or (totals.calls and not totals.covered_calls):
+        percent = figures.share(totals.cost, self.whole)
+        if percent is None:
             return Cell(figures.UNKNOWN), Cell("")
-        percent = 100 * totals.cost_nanos / self.whole_nanos
         return Cell(percent_below(percent)), Cell(figures.share_bar(percent), bar_style)
 
 
 def closing_lines(summary: CostSummary) -> Iterator[Text]:
     totals = summary.totals
     yield Text(totals.coverage_sentence(), style="bold")
-    if lacks_prices(totals):
-        yield Text("+ marks costs that leave out calls without a known price.", style=QUIET_STYLE)
+    costs = [part.cost for part in (totals, *summary.by_provider().values())]
+    costs += [entry.totals.cost for entry in summary.models]
+    if legend := figures.legend(costs):
+        yield Text(legend, style=QUIET_STYLE)
     costliest = summary.most_expensive_provider
     if costliest is not None:
         nanos = summary.by_provider()[costliest].cost_nanos
@@ -143,23 +139,10 @@ def closing_lines(summary: CostSummary) -> Iterator[Text]:
 def included_lines(totals: CallTotals, wasted: CallTotals | None) -> Iterator[Text]:
     """What the totals hold that a reader may not expect in them."""
     if totals.merged_calls:
-        repeated = plural(totals.merged_calls, "repeated report")
-        yield Text(f"{repeated} of calls counted once.", style=QUIET_STYLE)
+        further = plural(totals.merged_calls, "further report")
+        yield Text(f"{further} of calls that were reported already: not counted again.", style=QUIET_STYLE)
     if totals.failed_calls:
         yield Text(f"{plural(totals.failed_calls, 'failed call')} included.", style=QUIET_STYLE)
     if wasted is not None and wasted.calls:
-        unknown = wasted.calls - wasted.covered_calls
-        cost = figures.cost(
-            wasted.cost_nanos,
-            decimals=figures.dollar_decimals([wasted.cost_nanos]),
-            calls=wasted.calls,
-            unknown_calls=unknown,
-        )
-        yield Text(
-            f"Wasted: {cost} in {plural(wasted.calls, 'call')} of attempts that were thrown away, included.",
-            style=NOTABLE_STYLE,
-        )
-
-
-def lacks_prices(totals: CallTotals) -> bool:
-    return totals.covered_calls < totals.calls
+        spent = f"{figures.cost(wasted.cost)} in {plural(wasted.calls, 'call')}"
+        yield Text(f"Wasted: {spent} of attempts that were thrown away, included.", style=NOTABLE_STYLE)

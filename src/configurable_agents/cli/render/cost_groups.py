@@ -10,11 +10,12 @@ from rich.text import Text
 from configurable_agents.cli import figures
 from configurable_agents.cli.cost_tables import named_groups
 from configurable_agents.cli.escape import printable
-from configurable_agents.cli.render.cost import included_lines, lacks_prices
+from configurable_agents.cli.render.cost import included_lines
 from configurable_agents.cli.render.headings import heading, runs_counted, scope_details
 from configurable_agents.cli.render.tables import BAR_STYLE, QUIET_STYLE, Cell, Column, Row, table
-from configurable_agents.observability.cost_groups import TOKEN_CLASS, CostGroup, GroupedCosts
+from configurable_agents.observability.cost_groups import TOKEN_CLASS, GroupedCosts
 from configurable_agents.observability.cost_summary import CallTotals, percent_below
+from configurable_agents.observability.known_cost import KnownCost
 
 FIGURE_COLUMNS = (
     Column("Calls", 3),
@@ -49,10 +50,15 @@ def grouped_costs(grouped: GroupedCosts, *, width: int) -> Iterator[RenderableTy
 def rows(grouped: GroupedCosts) -> Iterator[Row]:
     line = Figures(grouped)
     for names, group in named_groups(grouped):
-        yield Row((*(Cell(printable(name) or figures.UNKNOWN) for name in names), *line.cells(group)))
+        yield Row(
+            (
+                *(Cell(printable(name) or figures.UNKNOWN) for name in names),
+                *line.cells(group.totals, group.wasted),
+            )
+        )
     blanks = (Cell("") for _ in grouped.by[1:])
-    total = CostGroup((), grouped.totals, grouped.wasted or CallTotals())
-    yield Row((Cell("Total"), *blanks, *line.cells(total, bar=False)), style="bold", total=True)
+    whole = line.cells(grouped.totals, grouped.wasted, bar=False)
+    yield Row((Cell("Total"), *blanks, *whole), style="bold", total=True)
 
 
 class Figures:
@@ -60,42 +66,41 @@ class Figures:
 
     def __init__(self, grouped: GroupedCosts) -> None:
         self.decimals = figures.dollar_decimals(group.totals.cost_nanos for group in grouped.groups)
-        self.whole_nanos = grouped.totals.cost_nanos
-        self.some_lack_prices = lacks_prices(grouped.totals)
+        self.whole = grouped.totals.cost
 
-    def cells(self, group: CostGroup, *, bar: bool = True) -> tuple[Cell, ...]:
-        totals, usage = group.totals, group.totals.usage
-        percent = 100 * totals.cost_nanos / self.whole_nanos if self.whole_nanos else 0.0
+    def cells(self, totals: CallTotals, wasted: CallTotals | None, *, bar: bool = True) -> tuple[Cell, ...]:
+        usage, percent = totals.usage, figures.share(totals.cost, self.whole)
         return (
             Cell(figures.count(totals.calls)),
             Cell(figures.count(totals.failed_calls)),
-            Cell(figures.count(usage.all_input_tokens - usage.cache_read_tokens)),
+            Cell(figures.count(usage.all_input_tokens)),
             Cell(figures.count(usage.cache_read_tokens)),
             Cell(figures.count(usage.all_output_tokens)),
             Cell(figures.count(usage.total_tokens)),
-            Cell(self.cost(totals)),
-            Cell(figures.dollars(group.wasted.cost_nanos, self.decimals)),
-            Cell(percent_below(percent) if self.whole_nanos else figures.UNKNOWN),
-            Cell(figures.share_bar(percent) if bar else "", BAR_STYLE),
+            Cell(self.cost(totals.cost)),
+            Cell(figures.UNKNOWN if wasted is None else self.cost(wasted.cost)),
+            Cell(figures.UNKNOWN if percent is None else percent_below(percent)),
+            Cell(figures.share_bar(percent or 0.0) if bar else "", BAR_STYLE),
         )
 
-    def cost(self, totals: CallTotals) -> str:
-        text = figures.cost(
-            totals.cost_nanos,
-            decimals=self.decimals,
-            calls=totals.calls,
-            unknown_calls=totals.calls - totals.covered_calls,
-        )
-        return figures.aligned(text) if self.some_lack_prices else text
+    def cost(self, known: KnownCost) -> str:
+        text = figures.cost(known, self.decimals)
+        return text if self.whole.is_complete else figures.aligned(text)
 
 
 def closing_lines(grouped: GroupedCosts) -> Iterator[Text]:
     yield Text(grouped.totals.coverage_sentence(), style="bold")
-    if lacks_prices(grouped.totals):
-        yield Text("+ marks costs that leave out calls without a known price.", style=QUIET_STYLE)
+    if legend := figures.legend(shown_costs(grouped)):
+        yield Text(legend, style=QUIET_STYLE)
     hidden = grouped.group_count - len(grouped.groups)
     if hidden:
         yield Text(f"{hidden:,} more in (others).", style=QUIET_STYLE)
     if TOKEN_CLASS in grouped.by:
         yield Text("A call counts in the line of each class it has tokens of.", style=QUIET_STYLE)
     yield from included_lines(grouped.totals, grouped.wasted)
+
+
+def shown_costs(grouped: GroupedCosts) -> Iterator[KnownCost]:
+    for _, group in named_groups(grouped):
+        yield from (group.totals.cost, group.wasted.cost)
+    yield grouped.totals.cost

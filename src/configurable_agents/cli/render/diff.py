@@ -13,6 +13,7 @@ from configurable_agents.cli.render.headings import heading
 from configurable_agents.cli.render.tables import (
     ALARMING_STYLE,
     HEADING_STYLE,
+    NOTABLE_STYLE,
     QUIET_STYLE,
     Cell,
     Column,
@@ -20,6 +21,7 @@ from configurable_agents.cli.render.tables import (
     table,
 )
 from configurable_agents.observability.cost_summary import plural
+from configurable_agents.observability.known_cost import LOWER_BOUND_SIGN
 from configurable_agents.runtime.comparison import Change, Comparison
 
 BETTER_STYLE = "bold green"
@@ -48,10 +50,25 @@ def diff_report(found: Comparison, before: str, after: str, *, width: int) -> It
         yield Text(title, style=HEADING_STYLE)
         yield table(COLUMNS, [row(change) for change in changes], width=width)
         yield Text()
+    if note := coverage_note(found):
+        yield Text(note, style=NOTABLE_STYLE)
     if not found.noise_runs:
         return
     yield Text(
         f"Noise: two standard deviations of {plural(found.noise_runs, 'past run')}.", style=QUIET_STYLE
+    )
+
+
+def coverage_note(found: Comparison) -> str:
+    """How much of the costs is not known; empty when all is."""
+    cost = next(change for change in found.totals if change.metric == "cost")
+    sides = (("before", cost.before_unknown_calls), ("after", cost.after_unknown_calls))
+    missing = [f"{plural(calls, 'call')} {side}" for side, calls in sides if calls]
+    if not missing:
+        return ""
+    return (
+        f"Costs leave out {' and '.join(missing)} without a known price: {figures.UNKNOWN} is a figure of"
+        f" which nothing is known, {LOWER_BOUND_SIGN} one that is a lower bound."
     )
 
 
@@ -73,7 +90,7 @@ def sections(found: Comparison) -> Iterator[tuple[str, Sequence[Change]]]:
 def row(change: Change) -> Row:
     style = ""
     if change.is_notable:
-        style = ALARMING_STYLE if (change.after or 0) > (change.before or 0) else BETTER_STYLE
+        style = ALARMING_STYLE if change.is_growth else BETTER_STYLE
     first, *rest = words(change)
     cells = [Cell(printable(first)), *(Cell(word) for word in rest)]
     cells[4] = Cell(cells[4].text, style)
@@ -86,36 +103,37 @@ def words(change: Change) -> tuple[str, ...]:
     return (
         change.what,
         change.metric,
-        amount(change.metric, change.before),
-        amount(change.metric, change.after),
+        amount(change.metric, change.before, is_whole=not change.before_unknown_calls),
+        amount(change.metric, change.after, is_whole=not change.after_unknown_calls),
         changed_by(change),
         noise,
         verdict(change),
     )
 
 
-def amount(metric: str, value: float | None) -> str:
+def amount(metric: str, value: float | None, *, is_whole: bool = True) -> str:
     if value is None:
         return figures.UNKNOWN
+    sign = "" if is_whole else f" {LOWER_BOUND_SIGN}"
     if metric in {"wall", "total", "p95"}:
         return figures.duration(value)
     if metric == "cost":
-        return figures.dollars(round(value), figures.dollar_decimals([round(value)]))
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+        return figures.dollars(round(value), figures.dollar_decimals([round(value)])) + sign
+    return (f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}") + sign
 
 
 def changed_by(change: Change) -> str:
+    if not change.is_certain and not change.is_growth:
+        return figures.UNKNOWN
     if change.percent is not None:
-        return f"{change.percent:+.1f} %"
+        return f"{'' if change.is_certain else 'at least '}{change.percent:+.1f} %"
     if change.before is None:
         return "new"
     return "gone" if change.after is None else "from nothing"
 
 
 def verdict(change: Change) -> str:
-    if not change.percent:
-        return ""
-    if change.noise_percent is None:
+    if not change.percent or change.noise_percent is None or not change.is_certain:
         return ""
     return "" if change.is_notable else "within noise"
 
@@ -136,6 +154,8 @@ def markdown(found: Comparison, before: str, after: str) -> str:
                 cells[4] = f"**{cells[4]}**"
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
+    if note := coverage_note(found):
+        lines += [escaped(note), ""]
     return "\n".join(lines)
 
 

@@ -20,7 +20,7 @@ from configurable_agents.cli.render.tables import (
     Row,
     table,
 )
-from configurable_agents.observability.cost_summary import CostSummary, format_usd, plural
+from configurable_agents.observability.cost_summary import CostSummary, plural
 from configurable_agents.runtime.profile_report import NS_PER_MS, ProfileReport
 from configurable_agents.telemetry import Status, WorkflowRunRecord
 
@@ -63,7 +63,7 @@ def costs(summary: CostSummary) -> Iterator[RenderableType]:
         return
     yield Text(f"Cost: {summary.totals.coverage_sentence()}", style=HEADING_STYLE)
     for provider, totals in summary.by_provider().items():
-        known = format_usd(totals.cost_nanos) if totals.covered_calls else figures.UNKNOWN
+        known = figures.cost(totals.cost)
         tokens = f"{plural(totals.usage.total_tokens, 'token')}, {plural(totals.calls, 'call')}"
         yield Text(f"  {printable(provider)}: {known} ({tokens})", overflow="fold")
 

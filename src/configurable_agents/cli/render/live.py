@@ -13,6 +13,7 @@ from configurable_agents.cli.render.headings import heading
 from configurable_agents.cli.render.status import lag
 from configurable_agents.cli.render.tables import Cell, Column, Row, table
 from configurable_agents.observability.cost_summary import plural
+from configurable_agents.observability.known_cost import cost_of_run
 from configurable_agents.runtime.past_runs import LiveRun, OpenNode
 from configurable_agents.wire.report_records import LiveView
 
@@ -50,25 +51,22 @@ def rates(recent: Sequence[LiveView]) -> Iterator[str]:
     elapsed_ns = last.at_unix_ns - first.at_unix_ns
     if elapsed_ns <= 0:
         return
-    nanos = round((last.cost_nanos - first.cost_nanos) * NS_PER_MINUTE / elapsed_ns)
-    yield f"{figures.dollars(nanos, figures.dollar_decimals([nanos]))} a minute"
+    spent = last.cost.less(first.cost)
+    a_minute = spent._replace(nanos=round(spent.nanos * NS_PER_MINUTE / elapsed_ns))
+    yield f"{figures.cost(a_minute)} a minute"
     events = (last.events_committed - first.events_committed) * figures.NS_PER_SECOND / elapsed_ns
     yield f"{events:,.0f} events/s"
 
 
 def row(live: LiveRun, view: LiveView) -> Row:
     run = live.run
-    decimals = figures.dollar_decimals([run.total_cost_nanos])
-    cost = figures.cost(
-        run.total_cost_nanos, decimals=decimals, calls=run.llm_calls, unknown_calls=run.unpriced_calls
-    )
     return Row(
         (
             Cell(printable(run.run_id[:RUN_ID_CELLS])),
             Cell(printable(run.experiment)),
             Cell(printable(run.workflow)),
             Cell(figures.duration(max(0, view.at_unix_ns - run.started_unix_ns))),
-            Cell(cost),
+            Cell(figures.cost(cost_of_run(run))),
             Cell(figures.count(run.llm_calls)),
             Cell(figures.count(run.node_executions)),
             Cell(running_now(live.nodes, view.at_unix_ns)),

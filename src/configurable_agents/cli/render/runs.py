@@ -24,6 +24,7 @@ from configurable_agents.cli.render.tables import (
 )
 from configurable_agents.client.reports import Scope
 from configurable_agents.observability.cost_summary import percent_below
+from configurable_agents.observability.known_cost import cost_of_run
 from configurable_agents.telemetry import Status, WorkflowRunRecord
 
 SHORT_ID_LENGTH_MIN = 12
@@ -66,8 +67,8 @@ def runs_list(
 
 def notes(runs: Sequence[WorkflowRunRecord], matching: int) -> list[str]:
     found = []
-    if any(run.unpriced_calls for run in runs):
-        found.append("+ marks costs that leave out calls without a known price.")
+    if legend := figures.legend(map(cost_of_run, runs)):
+        found.append(legend)
     if len(runs) < matching:
         found.append(f"{matching - len(runs):,} more; --limit shows them.")
     return ["", *found] if found else []
@@ -124,9 +125,7 @@ def wall(run: WorkflowRunRecord) -> str:
 
 
 def cost(run: WorkflowRunRecord, decimals: int, *, padded: bool) -> str:
-    text = figures.cost(
-        run.total_cost_nanos, decimals=decimals, calls=run.llm_calls, unknown_calls=run.unpriced_calls
-    )
+    text = figures.cost(cost_of_run(run), decimals)
     return figures.aligned(text) if padded else text
 
 

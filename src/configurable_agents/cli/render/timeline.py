@@ -12,7 +12,8 @@ from configurable_agents.cli.escape import printable
 from configurable_agents.cli.render.headings import heading
 from configurable_agents.cli.render.profile import percent_of
 from configurable_agents.cli.render.tables import ALARMING_STYLE, BAR_STYLE, NOTABLE_STYLE, QUIET_STYLE
-from configurable_agents.observability.cost_summary import percent_below
+from configurable_agents.observability.cost_summary import percent_below, plural
+from configurable_agents.observability.known_cost import cost_of_run
 from configurable_agents.runtime.timeline import Timeline
 from configurable_agents.runtime.timeline_rows import Waterfall, WaterfallRow, waterfall
 from configurable_agents.telemetry import Status
@@ -52,17 +53,7 @@ def details(timeline: Timeline, found: Waterfall) -> tuple[str, ...]:
         f"workflow {printable(run.workflow)}" if run.workflow else "",
         run.status.label,
         f"wall {figures.duration(found.schedule.wall_ns)}",
-        cost_of_run(timeline),
-    )
-
-
-def cost_of_run(timeline: Timeline) -> str:
-    run = timeline.run
-    if not run.llm_calls:
-        return ""
-    decimals = figures.dollar_decimals([run.total_cost_nanos])
-    return figures.cost(
-        run.total_cost_nanos, decimals=decimals, calls=run.llm_calls, unknown_calls=run.unpriced_calls
+        figures.cost(cost_of_run(run)) if run.llm_calls else "",
     )
 
 
@@ -77,11 +68,11 @@ class Layout:
         spare = width - self._name_cells - 1
         self._shows_duration = spare >= LANE_CELLS_MIN + 1 + DURATION_CELLS
         spare -= (1 + DURATION_CELLS) * self._shows_duration
-        some_cost = any(row.cost_nanos for row in found.rows)
+        some_cost = any(row.cost.calls for row in found.rows)
         self._shows_cost = some_cost and spare >= 2 * LANE_CELLS_MIN + 1 + COST_CELLS
         spare -= (1 + COST_CELLS) * self._shows_cost
         self._lane_cells = max(1, spare)
-        self._decimals = figures.dollar_decimals(row.cost_nanos for row in found.rows)
+        self._decimals = figures.dollar_decimals(row.cost.nanos for row in found.rows)
 
     def line(self, row: WaterfallRow) -> Text:
         text = Text(no_wrap=True, overflow="ellipsis")
@@ -97,7 +88,7 @@ class Layout:
             duration = figures.duration(row.span.duration_ns) + ("…" if running else "")
             text.append(f" {duration:>{DURATION_CELLS}}", style=NOTABLE_STYLE if running else "")
         if self._shows_cost:
-            cost = figures.dollars(row.cost_nanos, self._decimals) if row.cost_nanos else ""
+            cost = figures.cost(row.cost, self._decimals) if row.cost.calls else ""
             text.append(f" {cost:>{COST_CELLS}}")
         return text
 
@@ -136,6 +127,13 @@ def closing_lines(timeline: Timeline, found: Waterfall) -> Iterator[Text]:
     if found.path.between_ns:
         parts.append(f"between nodes {percent_below(percent_of(found.path.between_ns, wall_ns))}")
     yield Text(f"Critical path: {', '.join(parts)}", overflow="fold")
+    if found.cost_elsewhere.calls:
+        cost = figures.cost(found.cost_elsewhere)
+        calls = plural(found.cost_elsewhere.calls, "call")
+        yield Text(f"In none of these executions: {cost} in {calls}.", style=QUIET_STYLE)
+    costs = [cost_of_run(timeline.run), found.cost_elsewhere, *(row.cost for row in found.rows)]
+    if legend := figures.legend(costs):
+        yield Text(legend, style=QUIET_STYLE)
     if found.left_out:
         yield Text(
             f"{found.left_out:,} shorter executions are left out; --rows shows more, --html all of them.",

@@ -32,7 +32,7 @@ ORDER BY c.run, c.provider, c.model, c.started_unix_ns DESC, c.seq DESC
 
 _RETIRED = f"""
 SELECT n.name, p.name, m.name, t.calls, t.input_tokens, t.read_tokens, t.written_tokens, t.saved_yoctos,
-    t.unread_tokens, t.unread_yoctos, t.rateless_tokens
+    t.unread_tokens, t.unread_yoctos, t.rateless_read_tokens, t.rateless_unread_tokens
 FROM runs r JOIN cache_totals t ON t.run = r.id
 JOIN names n ON n.id = t.node JOIN names p ON p.id = t.provider JOIN names m ON m.id = t.model
 WHERE {IN_SCOPE} AND r.retired_seq > 0
@@ -64,7 +64,8 @@ class CacheSums:
     saved_yoctos: int = 0
     unread_tokens: int = 0
     unread_yoctos: int = 0
-    rateless_tokens: int = 0
+    rateless_read_tokens: int = 0
+    rateless_unread_tokens: int = 0
 
     def add(self, call: _Call, unread: Usage) -> None:
         usage = call.usage
@@ -74,7 +75,7 @@ class CacheSums:
         self.written_tokens += usage.cache_write_tokens + usage.cache_write_1h_tokens
         fresh, read = _rate(call.rates, "input_tokens"), _rate(call.rates, "cache_read_tokens")
         if fresh is None or read is None:
-            self.rateless_tokens += usage.cache_read_tokens
+            self.rateless_read_tokens += usage.cache_read_tokens
         else:
             self.saved_yoctos += usage.cache_read_tokens * (fresh - read)
         for name in ("cache_write_tokens", "cache_write_1h_tokens"):
@@ -87,7 +88,7 @@ class CacheSums:
     def _add_unread(self, tokens: int, rate: int | None) -> None:
         self.unread_tokens += tokens
         if rate is None:
-            self.rateless_tokens += tokens
+            self.rateless_unread_tokens += tokens
         else:
             self.unread_yoctos += tokens * rate
 
@@ -173,5 +174,6 @@ def _use(key: tuple[str, str, str], part: CacheSums) -> CacheUse:
         saved_nanos=part.saved_yoctos // YOCTOS_PER_NANO,
         unread_tokens=part.unread_tokens,
         unread_nanos=part.unread_yoctos // YOCTOS_PER_NANO,
-        rateless_tokens=part.rateless_tokens,
+        rateless_read_tokens=part.rateless_read_tokens,
+        rateless_unread_tokens=part.rateless_unread_tokens,
     )

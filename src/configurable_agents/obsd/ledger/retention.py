@@ -61,7 +61,7 @@ INSERT INTO call_groups VALUES ({",".join("?" * (10 + len(_TOTAL_COLUMNS)))})
 ON CONFLICT (run, node, provider, model, day, attempt, status, price_status, wasted, token_class)
 DO UPDATE SET {", ".join(f"{column} = {column} + excluded.{column}" for column in _TOTAL_COLUMNS)}
 """
-_ADD_CACHE_TOTALS = "INSERT INTO cache_totals VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+_ADD_CACHE_TOTALS = "INSERT INTO cache_totals VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 _RETIRE = """
 UPDATE runs SET retired_seq = max(1, :upto), retired_unix_ns = :now
@@ -207,7 +207,8 @@ def _cache_figures(sums: CacheSums) -> tuple[object, ...]:
         str(sums.saved_yoctos),
         sums.unread_tokens,
         str(sums.unread_yoctos),
-        sums.rateless_tokens,
+        sums.rateless_read_tokens,
+        sums.rateless_unread_tokens,
     )
 
 

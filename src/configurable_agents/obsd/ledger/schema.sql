@@ -255,7 +255,8 @@ CREATE TABLE cache_totals (
     saved_yoctos    TEXT NOT NULL,
     unread_tokens   INTEGER NOT NULL,
     unread_yoctos   TEXT NOT NULL,
-    rateless_tokens INTEGER NOT NULL,
+    rateless_read_tokens   INTEGER NOT NULL,
+    rateless_unread_tokens INTEGER NOT NULL,
     PRIMARY KEY (run, node, provider, model)
 ) WITHOUT ROWID;
 

@@ -12,6 +12,7 @@ from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.ledger.run_profile import declared_graph
 from configurable_agents.obsd.ledger.scopes import IN_SCOPE, resolve, retired_runs
+from configurable_agents.observability.known_cost import KnownCost
 from configurable_agents.runtime.past_runs import LiveRun, OpenNode, PastNode, PastRun
 from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineRows, TimelineSpan
 from configurable_agents.telemetry import Status, WorkflowRunRecord
@@ -48,7 +49,8 @@ _CALLS = """
 SELECT c.span_id, n.name, p.name, m.name, c.started_unix_ns, c.duration_ns, c.time_to_first_token_ns,
     c.cost_nanos, c.price_status NOT IN ('unpriced', 'no_usage'),
     COALESCE(c.input_tokens + c.cache_read_tokens + c.cache_write_tokens + c.cache_write_1h_tokens
-        + c.output_tokens + c.reasoning_tokens + c.audio_input_tokens + c.audio_output_tokens, 0), c.status
+        + c.output_tokens + c.reasoning_tokens + c.audio_input_tokens + c.audio_output_tokens, 0), c.status,
+    c.counted
 FROM llm_calls c JOIN names n ON n.id = c.node JOIN names p ON p.id = c.provider
 JOIN names m ON m.id = c.model WHERE c.run = ? LIMIT ?
 """
@@ -64,7 +66,11 @@ SELECT n.name, MIN(o.started_unix_ns), COUNT(*) FROM open_nodes o JOIN names n O
 WHERE o.run = ? GROUP BY o.node ORDER BY 2, 1 LIMIT ?
 """
 
-_COST = "SELECT COALESCE(SUM(cost_nanos), 0) FROM call_totals"
+_COST = """
+SELECT COALESCE(SUM(cost_nanos), 0), COALESCE(SUM(calls), 0),
+    COALESCE(SUM(unpriced_calls + no_usage_calls), 0)
+FROM call_totals
+"""
 
 _PAST = f"""
 SELECT r.id, r.run_id, r.started_unix_ns, r.status, r.duration_ns FROM runs r
@@ -138,7 +144,7 @@ def run_record(connection: sqlite3.Connection, run_id: str) -> WorkflowRunRecord
 
 
 def _call(row: TimelineCall) -> TimelineCall:
-    return row._replace(cost_known=bool(row.cost_known), status=Status(row.status))
+    return row._replace(cost_known=bool(row.cost_known), status=Status(row.status), counted=bool(row.counted))
 
 
 def _open_span(row: TimelineSpan, now_unix_ns: int) -> TimelineSpan:
@@ -158,9 +164,9 @@ def live_runs(connection: sqlite3.Connection) -> list[LiveRun]:
     ]
 
 
-def cost_nanos(connection: sqlite3.Connection) -> int:
-    """The known cost of everything."""
-    return int(connection.execute(_COST).fetchone()[0])
+def known_cost(connection: sqlite3.Connection) -> KnownCost:
+    """Of everything."""
+    return KnownCost(*connection.execute(_COST).fetchone())
 
 
 def past_runs(

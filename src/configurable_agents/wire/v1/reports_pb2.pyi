@@ -299,7 +299,7 @@ class RunList(_message.Message):
     def __init__(self, runs: _Optional[_Iterable[_Union[RunRecord, _Mapping]]] = ..., matching: _Optional[int] = ...) -> None: ...
 
 class CacheUse(_message.Message):
-    __slots__ = ("node_id", "provider", "model", "calls", "input_tokens", "read_tokens", "written_tokens", "saved_nanos", "unread_tokens", "unread_nanos", "rateless_tokens")
+    __slots__ = ("node_id", "provider", "model", "calls", "input_tokens", "read_tokens", "written_tokens", "saved_nanos", "unread_tokens", "unread_nanos", "rateless_read_tokens", "rateless_unread_tokens")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -310,7 +310,8 @@ class CacheUse(_message.Message):
     SAVED_NANOS_FIELD_NUMBER: _ClassVar[int]
     UNREAD_TOKENS_FIELD_NUMBER: _ClassVar[int]
     UNREAD_NANOS_FIELD_NUMBER: _ClassVar[int]
-    RATELESS_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    RATELESS_READ_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    RATELESS_UNREAD_TOKENS_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     provider: str
     model: str
@@ -321,8 +322,9 @@ class CacheUse(_message.Message):
     saved_nanos: int
     unread_tokens: int
     unread_nanos: int
-    rateless_tokens: int
-    def __init__(self, node_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., calls: _Optional[int] = ..., input_tokens: _Optional[int] = ..., read_tokens: _Optional[int] = ..., written_tokens: _Optional[int] = ..., saved_nanos: _Optional[int] = ..., unread_tokens: _Optional[int] = ..., unread_nanos: _Optional[int] = ..., rateless_tokens: _Optional[int] = ...) -> None: ...
+    rateless_read_tokens: int
+    rateless_unread_tokens: int
+    def __init__(self, node_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., calls: _Optional[int] = ..., input_tokens: _Optional[int] = ..., read_tokens: _Optional[int] = ..., written_tokens: _Optional[int] = ..., saved_nanos: _Optional[int] = ..., unread_tokens: _Optional[int] = ..., unread_nanos: _Optional[int] = ..., rateless_read_tokens: _Optional[int] = ..., rateless_unread_tokens: _Optional[int] = ...) -> None: ...
 
 class CacheReport(_message.Message):
     __slots__ = ("entries", "experiment", "run_id", "since_unix_ns", "run_count")
@@ -389,7 +391,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DaemonStatus(_message.Message):
-    __slots__ = ("version", "pid", "started_unix_ns", "home", "address", "events_committed", "events_duplicate", "events_refused", "events_pending", "runs_live", "runs_total", "ledger_bytes", "spool_bytes", "producers_connected", "exporters", "names_folded", "events_kept", "events_purged", "events_removed")
+    __slots__ = ("version", "pid", "started_unix_ns", "home", "address", "events_committed", "events_duplicate", "events_refused", "events_pending", "runs_live", "runs_total", "ledger_bytes", "spool_bytes", "producers_connected", "exporters", "names_folded", "events_kept", "events_purged", "events_removed", "prices_problem")
     class EventsRefusedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -416,6 +418,7 @@ class DaemonStatus(_message.Message):
     EVENTS_KEPT_FIELD_NUMBER: _ClassVar[int]
     EVENTS_PURGED_FIELD_NUMBER: _ClassVar[int]
     EVENTS_REMOVED_FIELD_NUMBER: _ClassVar[int]
+    PRICES_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     version: str
     pid: int
     started_unix_ns: int
@@ -435,7 +438,8 @@ class DaemonStatus(_message.Message):
     events_kept: int
     events_purged: int
     events_removed: int
-    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., home: _Optional[str] = ..., address: _Optional[str] = ..., events_committed: _Optional[int] = ..., events_duplicate: _Optional[int] = ..., events_refused: _Optional[_Mapping[str, int]] = ..., events_pending: _Optional[int] = ..., runs_live: _Optional[int] = ..., runs_total: _Optional[int] = ..., ledger_bytes: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., producers_connected: _Optional[int] = ..., exporters: _Optional[_Iterable[_Union[ExporterStatus, _Mapping]]] = ..., names_folded: _Optional[int] = ..., events_kept: _Optional[int] = ..., events_purged: _Optional[int] = ..., events_removed: _Optional[int] = ...) -> None: ...
+    prices_problem: str
+    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., home: _Optional[str] = ..., address: _Optional[str] = ..., events_committed: _Optional[int] = ..., events_duplicate: _Optional[int] = ..., events_refused: _Optional[_Mapping[str, int]] = ..., events_pending: _Optional[int] = ..., runs_live: _Optional[int] = ..., runs_total: _Optional[int] = ..., ledger_bytes: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., producers_connected: _Optional[int] = ..., exporters: _Optional[_Iterable[_Union[ExporterStatus, _Mapping]]] = ..., names_folded: _Optional[int] = ..., events_kept: _Optional[int] = ..., events_purged: _Optional[int] = ..., events_removed: _Optional[int] = ..., prices_problem: _Optional[str] = ...) -> None: ...
 
 class ExporterStatus(_message.Message):
     __slots__ = ("name", "target", "state", "events_exported", "events_waiting", "events_set_aside", "last_success_unix_ns", "last_error", "runs_waiting", "events_dropped", "events_purged")

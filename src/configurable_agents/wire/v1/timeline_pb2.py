@@ -26,7 +26,7 @@ from configurable_agents.wire.v1 import reports_pb2 as configurable__agents_dot_
 from configurable_agents.wire.v1 import telemetry_pb2 as configurable__agents_dot_wire_dot_v1_dot_telemetry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*configurable_agents/wire/v1/timeline.proto\x12\x1b\x63onfigurable_agents.wire.v1\x1a)configurable_agents/wire/v1/reports.proto\x1a+configurable_agents/wire/v1/telemetry.proto\"\x9e\x02\n\x0cTimelinePart\x12\x33\n\x03run\x18\x01 \x01(\x0b\x32&.configurable_agents.wire.v1.RunRecord\x12\x31\n\x05graph\x18\x02 \x01(\x0b\x32\".configurable_agents.wire.v1.Graph\x12\x15\n\rended_unix_ns\x18\x03 \x01(\x03\x12\x0b\n\x03\x63ut\x18\x04 \x01(\x08\x12\r\n\x05names\x18\x05 \x03(\t\x12\x39\n\x05spans\x18\x06 \x01(\x0b\x32*.configurable_agents.wire.v1.TimelineSpans\x12\x38\n\x05\x63\x61lls\x18\x07 \x03(\x0b\x32).configurable_agents.wire.v1.TimelineCall\"\x95\x01\n\rTimelineSpans\x12\x0f\n\x07span_id\x18\x01 \x03(\x06\x12\x16\n\x0eparent_span_id\x18\x02 \x03(\x06\x12\x0c\n\x04node\x18\x03 \x03(\r\x12\x17\n\x0fstarted_unix_ns\x18\x04 \x03(\x03\x12\x13\n\x0b\x64uration_ns\x18\x05 \x03(\x03\x12\x0e\n\x06status\x18\x06 \x03(\x05\x12\x0f\n\x07\x61ttempt\x18\x07 \x03(\r\"\xe4\x01\n\x0cTimelineCall\x12\x0f\n\x07span_id\x18\x01 \x01(\x06\x12\x0c\n\x04node\x18\x02 \x01(\r\x12\x10\n\x08provider\x18\x03 \x01(\r\x12\r\n\x05model\x18\x04 \x01(\r\x12\x17\n\x0fstarted_unix_ns\x18\x05 \x01(\x03\x12\x13\n\x0b\x64uration_ns\x18\x06 \x01(\x03\x12\x1e\n\x16time_to_first_token_ns\x18\x07 \x01(\x03\x12\x12\n\ncost_nanos\x18\x08 \x01(\x03\x12\x12\n\ncost_known\x18\t \x01(\x08\x12\x0e\n\x06tokens\x18\n \x01(\x03\x12\x0e\n\x06status\x18\x0b \x01(\x05\" \n\x0cWatchRequest\x12\x10\n\x08\x65very_ms\x18\x01 \x01(\x05\"\xee\x01\n\x0bWatchUpdate\x12\x12\n\nat_unix_ns\x18\x01 \x01(\x03\x12\x32\n\x04runs\x18\x02 \x03(\x0b\x32$.configurable_agents.wire.v1.LiveRun\x12\x11\n\truns_live\x18\x03 \x01(\x03\x12\x18\n\x10\x65vents_committed\x18\x04 \x01(\x03\x12\x16\n\x0e\x65vents_pending\x18\x05 \x01(\x03\x12\x12\n\ncost_nanos\x18\x06 \x01(\x03\x12>\n\texporters\x18\x07 \x03(\x0b\x32+.configurable_agents.wire.v1.ExporterStatus\"t\n\x07LiveRun\x12\x33\n\x03run\x18\x01 \x01(\x0b\x32&.configurable_agents.wire.v1.RunRecord\x12\x34\n\x05nodes\x18\x02 \x03(\x0b\x32%.configurable_agents.wire.v1.OpenNode\"C\n\x08OpenNode\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0fstarted_unix_ns\x18\x02 \x01(\x03\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"j\n\x0eHistoryRequest\x12\x31\n\x05scope\x18\x01 \x01(\x0b\x32\".configurable_agents.wire.v1.Scope\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x16\n\x0e\x62\x65\x66ore_unix_ns\x18\x03 \x01(\x03\"=\n\x07History\x12\x32\n\x04runs\x18\x01 \x03(\x0b\x32$.configurable_agents.wire.v1.PastRun\"\xc1\x01\n\x07PastRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x17\n\x0fstarted_unix_ns\x18\x02 \x01(\x03\x12\x0e\n\x06status\x18\x03 \x01(\x05\x12\x0f\n\x07wall_ns\x18\x04 \x01(\x03\x12\x34\n\x05nodes\x18\x05 \x03(\x0b\x32%.configurable_agents.wire.v1.PastNode\x12\x36\n\x06models\x18\x06 \x03(\x0b\x32&.configurable_agents.wire.v1.ModelCost\"\\\n\x08PastNode\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x03\x12\x10\n\x08total_ns\x18\x03 \x01(\x03\x12\x0e\n\x06p95_ns\x18\x04 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x05 \x01(\x03\x32\xb2\x02\n\x0fTimelineService\x12^\n\x0bGetTimeline\x12\".configurable_agents.wire.v1.Scope\x1a).configurable_agents.wire.v1.TimelinePart0\x01\x12^\n\x05Watch\x12).configurable_agents.wire.v1.WatchRequest\x1a(.configurable_agents.wire.v1.WatchUpdate0\x01\x12_\n\nGetHistory\x12+.configurable_agents.wire.v1.HistoryRequest\x1a$.configurable_agents.wire.v1.Historyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*configurable_agents/wire/v1/timeline.proto\x12\x1b\x63onfigurable_agents.wire.v1\x1a)configurable_agents/wire/v1/reports.proto\x1a+configurable_agents/wire/v1/telemetry.proto\"\x9e\x02\n\x0cTimelinePart\x12\x33\n\x03run\x18\x01 \x01(\x0b\x32&.configurable_agents.wire.v1.RunRecord\x12\x31\n\x05graph\x18\x02 \x01(\x0b\x32\".configurable_agents.wire.v1.Graph\x12\x15\n\rended_unix_ns\x18\x03 \x01(\x03\x12\x0b\n\x03\x63ut\x18\x04 \x01(\x08\x12\r\n\x05names\x18\x05 \x03(\t\x12\x39\n\x05spans\x18\x06 \x01(\x0b\x32*.configurable_agents.wire.v1.TimelineSpans\x12\x38\n\x05\x63\x61lls\x18\x07 \x03(\x0b\x32).configurable_agents.wire.v1.TimelineCall\"\x95\x01\n\rTimelineSpans\x12\x0f\n\x07span_id\x18\x01 \x03(\x06\x12\x16\n\x0eparent_span_id\x18\x02 \x03(\x06\x12\x0c\n\x04node\x18\x03 \x03(\r\x12\x17\n\x0fstarted_unix_ns\x18\x04 \x03(\x03\x12\x13\n\x0b\x64uration_ns\x18\x05 \x03(\x03\x12\x0e\n\x06status\x18\x06 \x03(\x05\x12\x0f\n\x07\x61ttempt\x18\x07 \x03(\r\"\xf5\x01\n\x0cTimelineCall\x12\x0f\n\x07span_id\x18\x01 \x01(\x06\x12\x0c\n\x04node\x18\x02 \x01(\r\x12\x10\n\x08provider\x18\x03 \x01(\r\x12\r\n\x05model\x18\x04 \x01(\r\x12\x17\n\x0fstarted_unix_ns\x18\x05 \x01(\x03\x12\x13\n\x0b\x64uration_ns\x18\x06 \x01(\x03\x12\x1e\n\x16time_to_first_token_ns\x18\x07 \x01(\x03\x12\x12\n\ncost_nanos\x18\x08 \x01(\x03\x12\x12\n\ncost_known\x18\t \x01(\x08\x12\x0e\n\x06tokens\x18\n \x01(\x03\x12\x0e\n\x06status\x18\x0b \x01(\x05\x12\x0f\n\x07\x63ounted\x18\x0c \x01(\x08\" \n\x0cWatchRequest\x12\x10\n\x08\x65very_ms\x18\x01 \x01(\x05\"\x95\x02\n\x0bWatchUpdate\x12\x12\n\nat_unix_ns\x18\x01 \x01(\x03\x12\x32\n\x04runs\x18\x02 \x03(\x0b\x32$.configurable_agents.wire.v1.LiveRun\x12\x11\n\truns_live\x18\x03 \x01(\x03\x12\x18\n\x10\x65vents_committed\x18\x04 \x01(\x03\x12\x16\n\x0e\x65vents_pending\x18\x05 \x01(\x03\x12\x12\n\ncost_nanos\x18\x06 \x01(\x03\x12>\n\texporters\x18\x07 \x03(\x0b\x32+.configurable_agents.wire.v1.ExporterStatus\x12\r\n\x05\x63\x61lls\x18\x08 \x01(\x03\x12\x16\n\x0eunpriced_calls\x18\t \x01(\x03\"t\n\x07LiveRun\x12\x33\n\x03run\x18\x01 \x01(\x0b\x32&.configurable_agents.wire.v1.RunRecord\x12\x34\n\x05nodes\x18\x02 \x03(\x0b\x32%.configurable_agents.wire.v1.OpenNode\"C\n\x08OpenNode\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x17\n\x0fstarted_unix_ns\x18\x02 \x01(\x03\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"j\n\x0eHistoryRequest\x12\x31\n\x05scope\x18\x01 \x01(\x0b\x32\".configurable_agents.wire.v1.Scope\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x16\n\x0e\x62\x65\x66ore_unix_ns\x18\x03 \x01(\x03\"=\n\x07History\x12\x32\n\x04runs\x18\x01 \x03(\x0b\x32$.configurable_agents.wire.v1.PastRun\"\xc1\x01\n\x07PastRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x17\n\x0fstarted_unix_ns\x18\x02 \x01(\x03\x12\x0e\n\x06status\x18\x03 \x01(\x05\x12\x0f\n\x07wall_ns\x18\x04 \x01(\x03\x12\x34\n\x05nodes\x18\x05 \x03(\x0b\x32%.configurable_agents.wire.v1.PastNode\x12\x36\n\x06models\x18\x06 \x03(\x0b\x32&.configurable_agents.wire.v1.ModelCost\"\\\n\x08PastNode\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x03\x12\x10\n\x08total_ns\x18\x03 \x01(\x03\x12\x0e\n\x06p95_ns\x18\x04 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x05 \x01(\x03\x32\xb2\x02\n\x0fTimelineService\x12^\n\x0bGetTimeline\x12\".configurable_agents.wire.v1.Scope\x1a).configurable_agents.wire.v1.TimelinePart0\x01\x12^\n\x05Watch\x12).configurable_agents.wire.v1.WatchRequest\x1a(.configurable_agents.wire.v1.WatchUpdate0\x01\x12_\n\nGetHistory\x12+.configurable_agents.wire.v1.HistoryRequest\x1a$.configurable_agents.wire.v1.Historyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,23 +38,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TIMELINESPANS']._serialized_start=453
   _globals['_TIMELINESPANS']._serialized_end=602
   _globals['_TIMELINECALL']._serialized_start=605
-  _globals['_TIMELINECALL']._serialized_end=833
-  _globals['_WATCHREQUEST']._serialized_start=835
-  _globals['_WATCHREQUEST']._serialized_end=867
-  _globals['_WATCHUPDATE']._serialized_start=870
-  _globals['_WATCHUPDATE']._serialized_end=1108
-  _globals['_LIVERUN']._serialized_start=1110
-  _globals['_LIVERUN']._serialized_end=1226
-  _globals['_OPENNODE']._serialized_start=1228
-  _globals['_OPENNODE']._serialized_end=1295
-  _globals['_HISTORYREQUEST']._serialized_start=1297
-  _globals['_HISTORYREQUEST']._serialized_end=1403
-  _globals['_HISTORY']._serialized_start=1405
-  _globals['_HISTORY']._serialized_end=1466
-  _globals['_PASTRUN']._serialized_start=1469
-  _globals['_PASTRUN']._serialized_end=1662
-  _globals['_PASTNODE']._serialized_start=1664
-  _globals['_PASTNODE']._serialized_end=1756
-  _globals['_TIMELINESERVICE']._serialized_start=1759
-  _globals['_TIMELINESERVICE']._serialized_end=2065
+  _globals['_TIMELINECALL']._serialized_end=850
+  _globals['_WATCHREQUEST']._serialized_start=852
+  _globals['_WATCHREQUEST']._serialized_end=884
+  _globals['_WATCHUPDATE']._serialized_start=887
+  _globals['_WATCHUPDATE']._serialized_end=1164
+  _globals['_LIVERUN']._serialized_start=1166
+  _globals['_LIVERUN']._serialized_end=1282
+  _globals['_OPENNODE']._serialized_start=1284
+  _globals['_OPENNODE']._serialized_end=1351
+  _globals['_HISTORYREQUEST']._serialized_start=1353
+  _globals['_HISTORYREQUEST']._serialized_end=1459
+  _globals['_HISTORY']._serialized_start=1461
+  _globals['_HISTORY']._serialized_end=1522
+  _globals['_PASTRUN']._serialized_start=1525
+  _globals['_PASTRUN']._serialized_end=1718
+  _globals['_PASTNODE']._serialized_start=1720
+  _globals['_PASTNODE']._serialized_end=1812
+  _globals['_TIMELINESERVICE']._serialized_start=1815
+  _globals['_TIMELINESERVICE']._serialized_end=2121
 # @@protoc_insertion_point(module_scope)

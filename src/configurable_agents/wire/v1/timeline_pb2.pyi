@@ -45,7 +45,7 @@ class TimelineSpans(_message.Message):
     def __init__(self, span_id: _Optional[_Iterable[int]] = ..., parent_span_id: _Optional[_Iterable[int]] = ..., node: _Optional[_Iterable[int]] = ..., started_unix_ns: _Optional[_Iterable[int]] = ..., duration_ns: _Optional[_Iterable[int]] = ..., status: _Optional[_Iterable[int]] = ..., attempt: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TimelineCall(_message.Message):
-    __slots__ = ("span_id", "node", "provider", "model", "started_unix_ns", "duration_ns", "time_to_first_token_ns", "cost_nanos", "cost_known", "tokens", "status")
+    __slots__ = ("span_id", "node", "provider", "model", "started_unix_ns", "duration_ns", "time_to_first_token_ns", "cost_nanos", "cost_known", "tokens", "status", "counted")
     SPAN_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,7 @@ class TimelineCall(_message.Message):
     COST_KNOWN_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
     span_id: int
     node: int
     provider: int
@@ -68,7 +69,8 @@ class TimelineCall(_message.Message):
     cost_known: bool
     tokens: int
     status: int
-    def __init__(self, span_id: _Optional[int] = ..., node: _Optional[int] = ..., provider: _Optional[int] = ..., model: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., duration_ns: _Optional[int] = ..., time_to_first_token_ns: _Optional[int] = ..., cost_nanos: _Optional[int] = ..., cost_known: _Optional[bool] = ..., tokens: _Optional[int] = ..., status: _Optional[int] = ...) -> None: ...
+    counted: bool
+    def __init__(self, span_id: _Optional[int] = ..., node: _Optional[int] = ..., provider: _Optional[int] = ..., model: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., duration_ns: _Optional[int] = ..., time_to_first_token_ns: _Optional[int] = ..., cost_nanos: _Optional[int] = ..., cost_known: _Optional[bool] = ..., tokens: _Optional[int] = ..., status: _Optional[int] = ..., counted: _Optional[bool] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("every_ms",)
@@ -77,7 +79,7 @@ class WatchRequest(_message.Message):
     def __init__(self, every_ms: _Optional[int] = ...) -> None: ...
 
 class WatchUpdate(_message.Message):
-    __slots__ = ("at_unix_ns", "runs", "runs_live", "events_committed", "events_pending", "cost_nanos", "exporters")
+    __slots__ = ("at_unix_ns", "runs", "runs_live", "events_committed", "events_pending", "cost_nanos", "exporters", "calls", "unpriced_calls")
     AT_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     RUNS_FIELD_NUMBER: _ClassVar[int]
     RUNS_LIVE_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +87,8 @@ class WatchUpdate(_message.Message):
     EVENTS_PENDING_FIELD_NUMBER: _ClassVar[int]
     COST_NANOS_FIELD_NUMBER: _ClassVar[int]
     EXPORTERS_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_CALLS_FIELD_NUMBER: _ClassVar[int]
     at_unix_ns: int
     runs: _containers.RepeatedCompositeFieldContainer[LiveRun]
     runs_live: int
@@ -92,7 +96,9 @@ class WatchUpdate(_message.Message):
     events_pending: int
     cost_nanos: int
     exporters: _containers.RepeatedCompositeFieldContainer[_reports_pb2.ExporterStatus]
-    def __init__(self, at_unix_ns: _Optional[int] = ..., runs: _Optional[_Iterable[_Union[LiveRun, _Mapping]]] = ..., runs_live: _Optional[int] = ..., events_committed: _Optional[int] = ..., events_pending: _Optional[int] = ..., cost_nanos: _Optional[int] = ..., exporters: _Optional[_Iterable[_Union[_reports_pb2.ExporterStatus, _Mapping]]] = ...) -> None: ...
+    calls: int
+    unpriced_calls: int
+    def __init__(self, at_unix_ns: _Optional[int] = ..., runs: _Optional[_Iterable[_Union[LiveRun, _Mapping]]] = ..., runs_live: _Optional[int] = ..., events_committed: _Optional[int] = ..., events_pending: _Optional[int] = ..., cost_nanos: _Optional[int] = ..., exporters: _Optional[_Iterable[_Union[_reports_pb2.ExporterStatus, _Mapping]]] = ..., calls: _Optional[int] = ..., unpriced_calls: _Optional[int] = ...) -> None: ...
 
 class LiveRun(_message.Message):
     __slots__ = ("run", "nodes")
