@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from configurable_agents.errors import LedgerFullError
+from configurable_agents.errors import LedgerError, LedgerFullError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.app import WriterThread
 from configurable_agents.obsd.intake import Intake
@@ -143,10 +143,68 @@ async def test_a_failed_commit_reaches_every_sender_and_the_next_goes_on() -> No
                 await outcome
         ledger.failure = None
         ledger.may_end.release()
-        await (await intake.put(batch(9), size_bytes=1))
+        await (await intake.put(batch(0), size_bytes=1))
         intake.close()
     assert ledger.told != []
     assert intake._pending_bytes == 0
+
+
+async def test_after_a_refused_batch_its_producer_is_taken_no_further_until_that_batch_comes_again() -> None:
+    """The ledger would take what was left out for a duplicate when it comes again, and lose it."""
+    ledger = Ledger()
+    intake = Intake(ledger.commit, ledger.told.append)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(intake.run)
+        ledger.failure = LedgerFullError("full")
+        refused = await intake.put(batch(5), size_bytes=1)
+        await ledger.begun.acquire()
+        following = await intake.put(batch(6), size_bytes=1)
+        other = await intake.put(Batch(b"o" * 16, 1, [None]), size_bytes=1)  # type: ignore[list-item]
+        ledger.may_end.release()
+        with pytest.raises(LedgerFullError):
+            await refused
+        ledger.failure = None
+        ledger.may_end.release()
+        assert (await other).next_sequence == 2
+        with pytest.raises(LedgerFullError):
+            await following
+        again = [await intake.put(batch(number), size_bytes=1) for number in (4, 6, 5, 6)]
+        ledger.may_end.release()
+        with pytest.raises(LedgerFullError):
+            await again[1]
+        assert [(await each).next_sequence for each in (again[0], again[2], again[3])] == [5, 6, 7]
+        intake.close()
+    assert ledger.commits == [[5], [1], [4, 5, 6]]
+    assert intake._pending_bytes == 0
+
+
+async def test_after_an_error_that_does_not_pass_the_ledger_is_not_written_to_again() -> None:
+    told: list[Exception] = []
+    write = WriterThread(told.append)
+
+    def fail() -> None:
+        raise LedgerError("the disk failed")
+
+    written: list[int] = []
+    with pytest.raises(LedgerError, match="the disk failed"):
+        await write(fail)
+    with pytest.raises(LedgerError, match="the disk failed"):
+        await write(written.append, 1)
+    assert written == []
+    assert isinstance(told[0], LedgerError)
+
+
+async def test_an_error_that_passes_is_no_reason_to_stop_writing() -> None:
+    write = WriterThread(lambda error: pytest.fail(str(error)))
+
+    def fail() -> None:
+        raise LedgerFullError("full")
+
+    written: list[int] = []
+    with pytest.raises(LedgerFullError):
+        await write(fail)
+    await write(written.append, 1)
+    assert written == [1]
 
 
 async def test_closing_commits_what_still_waits() -> None:

@@ -141,8 +141,9 @@ class Daemon:
                 await checks.enter_graceful_shutdown()
                 self._telemetry.stop_reading()
                 await server.stop(STOP_GRACE_S)
-                await self._keeper.finish()
-                await self._exporter.finish()
+                if not self._stop.has_failed:
+                    await self._keeper.finish()
+                    await self._exporter.finish()
                 tasks.cancel_scope.cancel()
             self._intake.close()
         self._readers.close()
@@ -179,24 +180,39 @@ class Daemon:
 class WriterThread:
     """Runs the ledger's methods one after the other, off the event loop. A call is never cancelled.
 
-    `failed` is told of an error after which the ledger must not be written to again.
+    `failed` is told of an error after which the ledger must not be written to again; it is not: all
+    further calls raise that error. What a failed write left behind is only known after a new start.
     """
 
     def __init__(self, failed: Callable[[Exception], None]) -> None:
         self._failed = failed
+        self._failure: LedgerError | None = None
         self._limiter = anyio.CapacityLimiter(1)
 
     async def __call__(self, method: Callable[..., T], *arguments: Any) -> T:
         outcome: T
         try:
             with anyio.CancelScope(shield=True):
-                outcome = await anyio.to_thread.run_sync(method, *arguments, limiter=self._limiter)
+                call = partial(self._call, method, *arguments)
+                outcome = await anyio.to_thread.run_sync(call, limiter=self._limiter)
         except LedgerNotNowError:
             raise
         except LedgerError as error:
             self._failed(error)
             raise
         return outcome
+
+    def _call(self, method: Callable[..., T], *arguments: Any) -> T:
+        """In the thread, so that a call that waited meanwhile sees the failure of the one before it."""
+        if self._failure is not None:
+            raise LedgerError(str(self._failure))
+        try:
+            return method(*arguments)
+        except LedgerNotNowError:
+            raise
+        except LedgerError as error:
+            self._failure = error
+            raise
 
 
 class StopSignals:
@@ -212,9 +228,14 @@ class StopSignals:
         self._event.set()
 
     def fail(self, error: Exception) -> None:
-        _log.critical("cannot go on: %s", error)
-        self._failure = self._failure or error
+        if self._failure is None:
+            _log.critical("cannot go on: %s", error)
+            self._failure = error
         self._event.set()
+
+    @property
+    def has_failed(self) -> bool:
+        return self._failure is not None
 
     async def wait(self) -> None:
         await self._event.wait()

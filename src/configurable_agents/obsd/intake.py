@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
@@ -20,11 +20,21 @@ class _Waiting(NamedTuple):
     outcome: asyncio.Future[Acknowledgement]
 
 
+class _Refused(NamedTuple):
+    """From where on a producer must send again, and why."""
+
+    sequence: int
+    reason: AgentsObsError
+
+
 class Intake:
     """Collects what all connections bring and has it committed together, one transaction at a time.
 
     While one transaction is on its way to the disk the next one gathers: the busier the daemon, the
     larger its commits. For the daemon's event loop only.
+
+    After a batch that could not be committed nothing of its producer is, until that batch comes again:
+    the ledger remembers how far a producer is, and would take what was left out for a duplicate.
     """
 
     def __init__(self, commit: Commit, committed: Callable[[Committed], None]) -> None:
@@ -32,6 +42,7 @@ class Intake:
         self._commit = commit
         self._committed = committed
         self._waiting: deque[_Waiting] = deque()
+        self._refused: OrderedDict[bytes, _Refused] = OrderedDict()
         self._pending_bytes = 0
         self._pending_events = 0
         self._arrival = asyncio.Event()
@@ -84,17 +95,45 @@ class Intake:
 
     async def _commit_together(self, together: list[_Waiting]) -> None:
         try:
+            await self._commit_in_order([waiting for waiting in together if self._is_next(waiting)])
+        finally:
+            await self._make_room(together)
+
+    def _is_next(self, waiting: _Waiting) -> bool:
+        """Whether nothing is missing before it. It is refused like what is missing otherwise."""
+        batch = waiting.batch
+        refused = self._refused.get(batch.producer_id) if self._refused else None
+        if refused is None:
+            return True
+        if batch.first_sequence > refused.sequence:
+            _fail(waiting.outcome, refused.reason)
+            return False
+        if batch.first_sequence + len(batch.events) > refused.sequence:
+            del self._refused[batch.producer_id]
+        return True
+
+    async def _commit_in_order(self, together: list[_Waiting]) -> None:
+        if not together:
+            return
+        try:
             outcome = await self._commit([waiting.batch for waiting in together])
         except AgentsObsError as error:
             for waiting in together:
-                _fail(waiting.outcome, error)
+                self._refuse(waiting, error)
         else:
             self._committed(outcome)
             for waiting, acknowledgement in zip(together, outcome.acknowledgements, strict=True):
                 if not waiting.outcome.done():
                     waiting.outcome.set_result(acknowledgement)
-        finally:
-            await self._make_room(together)
+
+    def _refuse(self, waiting: _Waiting, error: AgentsObsError) -> None:
+        batch = waiting.batch
+        before = self._refused.get(batch.producer_id)
+        sequence = batch.first_sequence if before is None else min(before.sequence, batch.first_sequence)
+        self._refused[batch.producer_id] = _Refused(sequence, error)
+        if len(self._refused) > limits.REFUSED_PRODUCERS_MAX:
+            self._refused.popitem(last=False)
+        _fail(waiting.outcome, error)
 
     async def _make_room(self, together: Sequence[_Waiting]) -> None:
         async with self._room:

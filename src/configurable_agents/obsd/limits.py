@@ -20,6 +20,10 @@ PENDING_BYTES_MAX = 32 * 1024 * 1024
 """Received and not yet committed, of all connections. At the bound receivers stop reading, and HTTP/2
 flow control slows the senders; their events wait in their spools."""
 
+REFUSED_PRODUCERS_MAX = 100_000
+"""Producers of whom a batch could not be committed and has not come again. The one refused longest ago is
+forgotten: the stream that it came on has ended, and a new one begins where that one was acknowledged."""
+
 COMMIT_EVENTS_MAX = 20_000
 """Events of one transaction. The rest waits for the next."""
 
