@@ -45,14 +45,15 @@ class Site:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self._processes:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
         daemon = find_daemon(self.home)
         if daemon is not None:
             os.kill(daemon.pid, signal.SIGCONT)
             stop_daemon(self.home)
+        for process in self._processes:
+            if process.poll() is None:
+                for each in [*psutil.Process(process.pid).children(recursive=True), process]:  # under strace
+                    each.kill()
+            process.communicate()
 
     # -- the daemon --------------------------------------------------------------------------------
 
@@ -66,6 +67,24 @@ class Site:
         elif "enabled = false" in self._settings():
             self.settings("")
         return start_daemon(self.home, timeout_s=60).pid
+
+    def start_daemon_under(self, command: Iterable[str]) -> subprocess.Popen[str]:
+        """In the foreground, with `command` (strace, prlimit) before its own. Returns once it answers."""
+        self.settings("[mlflow]\nenabled = false\n")
+        daemon = [sys.executable, "-P", "-m", "configurable_agents.obsd", "--home", self.home.folder]
+        process = subprocess.Popen(
+            [*command, *map(str, daemon)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._processes.append(process)
+        self.wait_for(lambda: process.poll() is not None or self._answers(), "the daemon to answer")
+        return process
+
+    def _answers(self) -> bool:
+        try:
+            self.status()
+        except AgentsObsError:
+            return False
+        return True
 
     def _settings(self) -> str:
         path = self.home.folder / "agents-obsd.toml"
