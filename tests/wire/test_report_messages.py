@@ -11,7 +11,7 @@ from configurable_agents.observability.cost_summary import CallTotals, CostSumma
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
 from configurable_agents.telemetry import Status, Usage, WorkflowRunRecord
 from configurable_agents.wire import report_messages
-from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus
+from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus, StorageStatus
 from configurable_agents.wire.v1 import reports_pb2 as pb
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -91,10 +91,17 @@ def test_a_status_arrives_whole() -> None:
         field.name: index + 1 if field.type == "int" else f"text {index}"
         for index, field in enumerate(fields(DaemonStatus))
     }
-    values |= {"events_refused": {"no_status": 3}, "exporters": (exporter,)}
+    storage = StorageStatus(
+        **{
+            field.name: index + 1 if field.type == "int" else f"text {index}"
+            for index, field in enumerate(fields(StorageStatus))
+        }
+    )
+    values |= {"events_refused": {"no_status": 3}, "exporters": (exporter,), "storage": storage}
     sent = DaemonStatus(**values)  # type: ignore[arg-type]
     message = pb.DaemonStatus(
-        **{name: value for name, value in values.items() if name != "exporters"},  # type: ignore[arg-type]
+        **{name: value for name, value in values.items() if name not in {"exporters", "storage"}},  # type: ignore[arg-type]
         exporters=[report_messages.exporter_to_message(exporter)],
+        storage=report_messages.storage_to_message(storage),
     )
     assert report_messages.status_from_message(through_the_wire(message)) == sent  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from configurable_agents.errors import WireFormatError
 from configurable_agents.observability.known_cost import cost_of_run
 from configurable_agents.runtime.profile_report import milliseconds
 from configurable_agents.telemetry import WorkflowRunRecord
+from configurable_agents.wire.report_records import StorageStatus
 
 UNKNOWN_TO_MLFLOW = {"self_duration_ms": None, "error_count": None, "bottleneck_run_count": None}
 
@@ -77,6 +78,27 @@ def status_json(status: DaemonStatus) -> dict[str, Any]:
         "ledger_bytes": status.ledger_bytes,
         "spool_bytes": status.spool_bytes,
         "exporters": [exporter_json(exporter) for exporter in status.exporters],
+        "storage": storage_json(status.storage),
+    }
+
+
+def storage_json(storage: StorageStatus) -> dict[str, Any]:
+    return {
+        "free_bytes": storage.free_bytes,
+        "reserve_bytes": storage.reserve_bytes,
+        "waiting_bytes": storage.waiting_bytes,
+        "allowance_bytes": storage.allowance_bytes or None,
+        "refuses_because": storage.refuses_because or None,
+        "raw_kept_s": storage.raw_kept_s or None,
+        "totals_kept_s": storage.totals_kept_s or None,
+        "ledger_bytes_max": storage.ledger_bytes_max or None,
+        "note": storage.note or None,
+        "checked": storage.checked or None,
+        "repaired": storage.repaired or None,
+        "events_retired": storage.events_retired,
+        "runs_retired": storage.runs_retired,
+        "runs_retired_for_size": storage.runs_retired_for_size,
+        "runs_removed": storage.runs_removed,
     }
 
 

@@ -7,8 +7,10 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,8 +25,11 @@ from configurable_agents.client.home import Home, ensure_private_folder
 from configurable_agents.errors import AlreadyRunningError, DaemonStartError, LedgerError, LedgerNotNowError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.config import Settings, load_settings
+from configurable_agents.obsd.disk import DiskGuard
+from configurable_agents.obsd.exporters.supervisor import NAME as EXPORTER_NAME
 from configurable_agents.obsd.exporters.supervisor import ExportSupervisor
 from configurable_agents.obsd.intake import Intake
+from configurable_agents.obsd.ledger.retention import backlog
 from configurable_agents.obsd.ledger.writer import SqliteLedger
 from configurable_agents.obsd.lifecycle import RunKeeper
 from configurable_agents.obsd.lock import owning
@@ -36,8 +41,11 @@ from configurable_agents.obsd.records import Batch, Committed
 from configurable_agents.obsd.reports import DaemonGauges, Readers, ReportServicer, add_reports
 from configurable_agents.obsd.repricing import Repricer, RepricingServicer, add_repricing
 from configurable_agents.obsd.runs import LiveRuns
+from configurable_agents.obsd.storage_policy import StoragePolicy, storage_policy
 from configurable_agents.obsd.timelines import TimelineServicer, add_timelines
+from configurable_agents.obsd.upkeep import Upkeep
 from configurable_agents.observability.cost_estimator import CostEstimator
+from configurable_agents.wire.report_records import StorageStatus
 from configurable_agents.wire.v1 import reports_pb2, repricing_pb2, telemetry_pb2, timeline_pb2
 
 _log = logging.getLogger(__name__)
@@ -66,13 +74,16 @@ async def serve(home: Home, *, ready: Callable[[], None]) -> None:
     ensure_private_folder(home.folder)
     ensure_private_folder(home.socket.parent)
     with owning(home), _stop_signals() as stop:
-        await _serve_owned(home, load_settings(home), ready, stop)
+        settings = load_settings(home)
+        await _serve_owned(home, settings, storage_policy(settings), ready, stop)
 
 
-async def _serve_owned(home: Home, settings: Settings, ready: Callable[[], None], stop: StopSignals) -> None:
+async def _serve_owned(
+    home: Home, settings: Settings, policy: StoragePolicy, ready: Callable[[], None], stop: StopSignals
+) -> None:
     pricer = CallPricer(CostEstimator.of_folder(home.folder))
     with SqliteLedger(home.ledger, pricer) as ledger:
-        daemon = Daemon(home, settings, ledger, stop, pricer=pricer)
+        daemon = Daemon(home, settings, policy, ledger, stop, pricer=pricer)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, pricer.warm_up)
             await daemon.run(ready)
@@ -83,13 +94,22 @@ class Daemon:
     """All parts and how they are joined. `run` starts them in this order and stops them in reverse."""
 
     def __init__(
-        self, home: Home, settings: Settings, ledger: SqliteLedger, stop: StopSignals, *, pricer: CallPricer
+        self,
+        home: Home,
+        settings: Settings,
+        policy: StoragePolicy,
+        ledger: SqliteLedger,
+        stop: StopSignals,
+        *,
+        pricer: CallPricer,
     ) -> None:
         self._home = home
         self._pricer = pricer
         self._settings = settings
         self._ledger = ledger
         self._stop = stop
+        self._exported_to = EXPORTER_NAME if settings.mlflow_enabled else ""
+        self._disk = DiskGuard(home, policy)
         self._write = write = WriterThread(stop.fail)
 
         self._live = live = LiveRuns()
@@ -106,6 +126,7 @@ class Daemon:
 
         self._exporter = ExportSupervisor(home, settings, ledger, write)
         self._readers = readers = Readers(home.ledger)
+        self._upkeep = Upkeep(home, policy, ledger, write, readers.ask, exporter=self._exported_to)
         self._keeper = RunKeeper(
             ledger,
             write,
@@ -134,6 +155,7 @@ class Daemon:
                 tasks.start_soon(self._spool.run)
                 tasks.start_soon(self._keeper.run)
                 tasks.start_soon(self._exporter.run)
+                tasks.start_soon(self._upkeep.run)
                 ready()
                 _log.info("ready address=%s ledger=%s", self._home.address, self._home.ledger)
                 await self._stop.wait()
@@ -152,6 +174,7 @@ class Daemon:
 
     def _commit(self, batches: Sequence[Batch]) -> Committed:
         """In the writer's thread."""
+        self._disk.require_room(self._ledger.backlog(self._exported_to))
         self._pricer.refresh()
         return self._ledger.commit(batches)
 
@@ -174,7 +197,12 @@ class Daemon:
             producers_connected=lambda: len(self._producers),
             spool_bytes=lambda: self._spool.spool_bytes,
             exporters=lambda: [self._exporter.status()],
+            storage=self._storage,
         )
+
+    def _storage(self, connection: sqlite3.Connection) -> StorageStatus:
+        known = self._disk.status(backlog(connection, self._exported_to))
+        return replace(known, note=self._upkeep.note)
 
 
 class WriterThread:

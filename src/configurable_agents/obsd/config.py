@@ -21,6 +21,16 @@ class Settings:
     """Empty: `MLFLOW_TRACKING_URI`, else the SQLite store of the state folder."""
     grpc_reflection: bool = False
     """Whether gRPC tools may ask the daemon for its services."""
+    retention_raw: str = "14d"
+    """How long single executions and calls of a run are kept; its totals stay. Units: see `quantities`."""
+    retention_totals: str = "400d"
+    """How long runs are kept."""
+    retention_size: str = "20GiB"
+    """The size of the ledger beyond which the oldest goes before its time."""
+    disk_reserve: str = "256MiB"
+    """Free space below which new events are refused."""
+    disk_allowance: str = "2GiB"
+    """What may wait for MLflow before new events are refused."""
 
 
 def load_settings(home: Home) -> Settings:

@@ -171,6 +171,9 @@ RETIRED_RUNS_PER_LOOK = 200
 RETURNED_PAGES_PER_STEP = 500
 """Pages that one step gives back to the file system: 2 MB."""
 
+FREE_PAGES_KEPT = 250
+"""Free pages (1 MB) that are left to be used again: giving back and taking anew costs more."""
+
 WAL_BYTES_MAX = 64 * 1024 * 1024
 """A write-ahead log that has grown beyond it, because somebody read for long, is folded in and cut off
 as soon as nobody reads behind it."""

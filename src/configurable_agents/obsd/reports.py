@@ -22,6 +22,7 @@ import grpc.aio
 from configurable_agents.client.home import Home
 from configurable_agents.errors import AgentsObsError, InvalidValueError, LedgerError, NotFoundError
 from configurable_agents.obsd import limits
+from configurable_agents.obsd.disk import file_bytes, files_of
 from configurable_agents.obsd.ledger import accounts, cache_queries, call_queries, cost_groups, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.runs import LiveRuns
@@ -29,12 +30,16 @@ from configurable_agents.runtime.profile_report import NodeProfile
 from configurable_agents.telemetry import Status, WorkflowRunRecord
 from configurable_agents.version import __version__
 from configurable_agents.wire import report_messages
-from configurable_agents.wire.report_records import ExporterStatus, Scope
+from configurable_agents.wire.report_records import ExporterStatus, Scope, StorageStatus
 from configurable_agents.wire.v1 import reports_pb2 as pb
 from configurable_agents.wire.v1 import reports_pb2_grpc
 
 T = TypeVar("T")
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+
+_STEPS_BETWEEN_LOOKS = 100_000
+"""Of SQLite's machine, between two looks at the clock: some milliseconds."""
 
 
 class Readers:
@@ -115,6 +120,8 @@ class DaemonGauges:
     spool_bytes: Callable[[], int]
     exporters: Callable[[], list[ExporterStatus]]
     """Without their accounts, which are in the ledger."""
+    storage: Callable[[sqlite3.Connection], StorageStatus] = lambda _: StorageStatus()
+    """Without what the ledger itself counts."""
     started_unix_ns: int = field(default_factory=time.time_ns)
 
 
@@ -221,7 +228,12 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
             spool_bytes=gauges.spool_bytes(),
             producers_connected=gauges.producers_connected(),
             exporters=[report_messages.exporter_to_message(each) for each in exporters],
+            storage=report_messages.storage_to_message(await self._storage(counts)),
         )
+
+    async def _storage(self, counts: queries.LedgerCounts) -> StorageStatus:
+        known = await self._readers.ask(self._gauges.storage)
+        return replace(known, **{name: getattr(counts, name) for name in queries.RETENTION_COUNTERS})
 
     async def _answer(self, context: Context, question: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -276,6 +288,4 @@ def status_code(error: AgentsObsError) -> grpc.StatusCode:
 
 def _ledger_bytes(ledger: Path) -> int:
     """The file and its write-ahead log."""
-    return sum(
-        path.stat().st_size for path in (ledger, ledger.with_name(ledger.name + "-wal")) if path.exists()
-    )
+    return sum(map(file_bytes, files_of(ledger)))

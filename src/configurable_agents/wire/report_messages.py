@@ -12,7 +12,7 @@ from configurable_agents.observability.receipts import PriceEntry, Receipt
 from configurable_agents.runtime.profile_report import ProfileReport
 from configurable_agents.telemetry import LlmCall, PriceStatus, Status, WorkflowRunRecord
 from configurable_agents.wire.decode import llm_call_from_message, usage_from_message
-from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus
+from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus, StorageStatus
 from configurable_agents.wire.time_messages import (
     model_from_message,
     model_to_message,
@@ -250,15 +250,27 @@ def exporter_from_message(message: pb.ExporterStatus) -> ExporterStatus:
     return ExporterStatus(**{name: getattr(message, name) for name in _EXPORTER_FIELDS})
 
 
+def storage_to_message(storage: StorageStatus) -> pb.StorageStatus:
+    return pb.StorageStatus(**asdict(storage))
+
+
+def storage_from_message(message: pb.StorageStatus) -> StorageStatus:
+    return StorageStatus(**{name: getattr(message, name) for name in _STORAGE_FIELDS})
+
+
 def status_from_message(message: pb.DaemonStatus) -> DaemonStatus:
     return DaemonStatus(
         events_refused=dict(message.events_refused),
         exporters=tuple(exporter_from_message(each) for each in message.exporters),
+        storage=storage_from_message(message.storage),
         **{name: getattr(message, name) for name in _STATUS_FIELDS},
     )
 
 
+_STORAGE_FIELDS = tuple(StorageStatus.__dataclass_fields__)
 _EXPORTER_FIELDS = tuple(ExporterStatus.__dataclass_fields__)
 _STATUS_FIELDS = tuple(
-    name for name in DaemonStatus.__dataclass_fields__ if name not in {"events_refused", "exporters"}
+    name
+    for name in DaemonStatus.__dataclass_fields__
+    if name not in {"events_refused", "exporters", "storage"}
 )

@@ -49,6 +49,36 @@ class ExporterStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class StorageStatus:
+    """The ledger as a file. Ages and sizes of 0 are without end."""
+
+    free_bytes: int = 0
+    """What the disk has left, as far as the daemon may use it."""
+    reserve_bytes: int = 0
+    waiting_bytes: int = 0
+    """What waits for MLflow, estimated."""
+    allowance_bytes: int = 0
+    refuses_because: str = ""
+    """Why new events are refused now; empty: they are not."""
+    raw_kept_s: int = 0
+    totals_kept_s: int = 0
+    ledger_bytes_max: int = 0
+    note: str = ""
+    """What keeps the ledger beyond its size."""
+    checked: str = ""
+    """How far the ledger was looked through for damage at the last start."""
+    repaired: str = ""
+    """When it was made from a damaged one, and what was lost."""
+    events_retired: int = 0
+    """Single executions and calls that were removed after their time."""
+    runs_retired: int = 0
+    """Runs of which only the totals are kept, and those removed since."""
+    runs_retired_for_size: int = 0
+    """Of them, those before their time because the ledger was too large."""
+    runs_removed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonStatus:
     version: str
     pid: int
@@ -72,6 +102,7 @@ class DaemonStatus:
     spool_bytes: int = 0
     producers_connected: int = 0
     exporters: tuple[ExporterStatus, ...] = ()
+    storage: StorageStatus = StorageStatus()
     names_folded: int = 0
     """How often a node, a model or another name went to `__other__`."""
 

@@ -16,6 +16,7 @@ from configurable_agents.cli.render.tables import ALARMING_STYLE, HEADING_STYLE,
 from configurable_agents.client.reports import DaemonStatus, ExporterStatus
 from configurable_agents.observability.cost_summary import plural
 from configurable_agents.telemetry import OTHER_NAME
+from configurable_agents.wire.report_records import StorageStatus
 
 EXPORTER_STYLES = {"retrying": NOTABLE_STYLE, "stopped": ALARMING_STYLE}
 
@@ -52,6 +53,43 @@ def daemon_facts(status: DaemonStatus) -> Iterator[Fact]:
         )
     yield Fact("ledger", figures.size(status.ledger_bytes))
     yield Fact("spool", figures.size(status.spool_bytes))
+    yield from storage_facts(status.storage)
+
+
+def storage_facts(storage: StorageStatus) -> Iterator[Fact]:
+    disk = f"{figures.size(storage.free_bytes)} free, {figures.size(storage.reserve_bytes)} in reserve"
+    allowance = f" of {figures.size(storage.allowance_bytes)}" if storage.allowance_bytes else ""
+    yield Fact("disk", f"{disk}; {figures.size(storage.waiting_bytes)}{allowance} waits for MLflow")
+    if storage.refuses_because:
+        yield Fact("refusing", printable(storage.refuses_because), ALARMING_STYLE)
+    yield Fact("kept", kept(storage))
+    if storage.runs_retired:
+        yield Fact("removed", removed(storage), NOTABLE_STYLE if storage.runs_retired_for_size else "")
+    if storage.note:
+        yield Fact("too large", printable(storage.note), NOTABLE_STYLE)
+    if storage.checked:
+        yield Fact("checked", printable(storage.checked))
+    if storage.repaired:
+        yield Fact("repaired", printable(storage.repaired), ALARMING_STYLE)
+
+
+def kept(storage: StorageStatus) -> str:
+    ages = (
+        f"{what} {figures.long_duration(age_s) if age_s else 'for ever'}"
+        for what, age_s in (("calls and executions", storage.raw_kept_s), ("totals", storage.totals_kept_s))
+    )
+    size = f", at most {figures.size(storage.ledger_bytes_max)}" if storage.ledger_bytes_max else ""
+    return f"{', '.join(ages)}{size}"
+
+
+def removed(storage: StorageStatus) -> str:
+    early = (
+        f", {storage.runs_retired_for_size:,} of them early because the ledger was too large"
+        if storage.runs_retired_for_size
+        else ""
+    )
+    whole = f"; {plural(storage.runs_removed, 'run')} altogether" if storage.runs_removed else ""
+    return f"{plural(storage.events_retired, 'row')} of {plural(storage.runs_retired, 'run')}{early}{whole}"
 
 
 def balance(status: DaemonStatus) -> Fact:

@@ -92,6 +92,9 @@ WHERE r.status <> :running AND COALESCE(x.final_events, -1) <> r.events
 """
 
 
+RETENTION_COUNTERS = ("events_retired", "runs_retired", "runs_retired_for_size", "runs_removed")
+
+
 class LedgerCounts(NamedTuple):
     events_committed: int
     events_duplicate: int
@@ -101,6 +104,11 @@ class LedgerCounts(NamedTuple):
     events_removed: int
     runs_total: int
     runs_live: int
+    events_retired: int = 0
+    """Rows removed after their time; they were exported before."""
+    runs_retired: int = 0
+    runs_retired_for_size: int = 0
+    runs_removed: int = 0
 
 
 @contextmanager
@@ -166,6 +174,7 @@ def counts(connection: sqlite3.Connection) -> LedgerCounts:
         runs_live=connection.execute(
             "SELECT COUNT(*) FROM runs WHERE status = ?", (Status.RUNNING,)
         ).fetchone()[0],
+        **{name: named.get(name, 0) for name in RETENTION_COUNTERS},
     )
 
 

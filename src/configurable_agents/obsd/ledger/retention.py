@@ -49,6 +49,12 @@ SELECT r.id FROM runs r WHERE r.retired_seq > 0 AND (
 )
 """
 
+_BACKLOG = """
+SELECT coalesce((SELECT value FROM counters WHERE name = 'events_committed'), 0),
+    coalesce((SELECT SUM(value) FROM counters WHERE name IN ('events_retired', 'events_purged')), 0),
+    coalesce((SELECT cursor FROM exporters WHERE name = ?), 0)
+"""
+
 _TOTAL_COLUMNS = (
     "calls", "cost_nanos",
     "input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "output_tokens",
@@ -86,6 +92,14 @@ _TABLES_OF_A_RUN = (
 )  # fmt: skip
 
 
+class Backlog(NamedTuple):
+    """What an exporter has not taken yet."""
+
+    events_waiting: int = 0
+    events_held: int = 0
+    """All events whose rows are there."""
+
+
 class RetiredRun(NamedTuple):
     """What is kept of the rows of a run: see `call_groups` and `cache_totals`."""
 
@@ -97,6 +111,12 @@ class RetiredRun(NamedTuple):
     whole: list[Part]
     classes: list[Part]
     caches: dict[tuple[str, str, str], CacheSums]
+
+
+def backlog(connection: sqlite3.Connection, exporter: str) -> Backlog:
+    """`exporter` is empty where nothing is exported: then nothing waits."""
+    committed, gone, cursor = connection.execute(_BACKLOG, (exporter,)).fetchone()
+    return Backlog(max(0, committed - cursor) if exporter else 0, committed - gone)
 
 
 def to_retire(connection: sqlite3.Connection, exporter: str, before_unix_ns: int, *, limit: int) -> list[int]:

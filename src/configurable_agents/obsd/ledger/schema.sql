@@ -264,7 +264,8 @@ CREATE TABLE cache_totals (
 CREATE TABLE counters (
     name  TEXT PRIMARY KEY,                        -- events_committed, events_duplicate, events_purged,
                                                    -- events_removed, events_retired, names_folded,
-                                                   -- refused:<reason>, runs_retired, runs_removed
+                                                   -- refused:<reason>, runs_retired,
+                                                   -- runs_retired_for_size, runs_removed
     value INTEGER NOT NULL
 ) WITHOUT ROWID;
 

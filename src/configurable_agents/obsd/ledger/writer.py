@@ -28,7 +28,7 @@ from configurable_agents.obsd.ledger.calls import (
 from configurable_agents.obsd.ledger.database import BUSY_TIMEOUT_MS, open_for_writing
 from configurable_agents.obsd.ledger.names import Names
 from configurable_agents.obsd.ledger.repricing import Repriced
-from configurable_agents.obsd.ledger.retention import RetiredRun
+from configurable_agents.obsd.ledger.retention import Backlog, RetiredRun
 from configurable_agents.obsd.profiles import FinalProfile
 from configurable_agents.obsd.records import (
     Acknowledgement,
@@ -245,10 +245,20 @@ class SqliteLedger:
             repricing.note_run(self._connection, run, self.next_seq(), about)
             self._connection.execute(_ADD_TO_COUNTER, ("events_committed", 1))
 
-    def retire(self, kept: RetiredRun) -> bool:
-        """Has a run told of by its totals from now on. False when it has changed since they were made."""
+    def backlog(self, exporter: str) -> Backlog:
+        """What the exporter has not taken yet; nothing, where its name is empty."""
+        return retention.backlog(self._connection, exporter)
+
+    def retire(self, kept: RetiredRun, *, for_size: bool = False) -> bool:
+        """Has a run told of by its totals from now on. False when it has changed since they were made.
+
+        `for_size`: before its time, because the ledger is too large.
+        """
         with _Transaction(self):
-            return retention.retire(self._connection, kept, time.time_ns(), self.name_id)
+            retired = retention.retire(self._connection, kept, time.time_ns(), self.name_id)
+            if retired and for_size:
+                self._connection.execute(_ADD_TO_COUNTER, ("runs_retired_for_size", 1))
+        return retired
 
     def remove_some_rows(self, run: int) -> int:
         """Removes some rows of a retired run. Returns how many; 0 when it has no more."""

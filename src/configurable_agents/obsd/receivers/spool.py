@@ -72,6 +72,7 @@ class SpoolReceiver:
         self._spooling: frozenset[bytes] = frozenset()
         self._unreadable: set[bytes] = set()
         self._next_tidy = 0.0
+        self._noted = ""
         self.spool_bytes = 0
         """Size of the spool folder at the last look."""
 
@@ -80,10 +81,18 @@ class SpoolReceiver:
             try:
                 await self.look()
             except AgentsObsError as error:
-                _log.warning("spools wait: %s", error)
+                self._note(f"spools wait: {error}")
             except OSError as error:
-                _log.warning("the spool folder cannot be read: %s", error)
+                self._note(f"the spool folder cannot be read: {error}")
+            else:
+                self._noted = ""
             await anyio.sleep(LOOK_EVERY_S)
+
+    def _note(self, reason: str) -> None:
+        """It is looked twice a second, and said once."""
+        if reason != self._noted:
+            self._noted = reason
+            _log.warning("%s", reason)
 
     async def look(self) -> None:
         """Takes in everything there is now from producers that are not connected."""

@@ -391,7 +391,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DaemonStatus(_message.Message):
-    __slots__ = ("version", "pid", "started_unix_ns", "home", "address", "events_committed", "events_duplicate", "events_refused", "events_pending", "runs_live", "runs_total", "ledger_bytes", "spool_bytes", "producers_connected", "exporters", "names_folded", "events_kept", "events_purged", "events_removed", "prices_problem")
+    __slots__ = ("version", "pid", "started_unix_ns", "home", "address", "events_committed", "events_duplicate", "events_refused", "events_pending", "runs_live", "runs_total", "ledger_bytes", "spool_bytes", "producers_connected", "exporters", "names_folded", "events_kept", "events_purged", "events_removed", "prices_problem", "storage")
     class EventsRefusedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -419,6 +419,7 @@ class DaemonStatus(_message.Message):
     EVENTS_PURGED_FIELD_NUMBER: _ClassVar[int]
     EVENTS_REMOVED_FIELD_NUMBER: _ClassVar[int]
     PRICES_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_FIELD_NUMBER: _ClassVar[int]
     version: str
     pid: int
     started_unix_ns: int
@@ -439,7 +440,8 @@ class DaemonStatus(_message.Message):
     events_purged: int
     events_removed: int
     prices_problem: str
-    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., home: _Optional[str] = ..., address: _Optional[str] = ..., events_committed: _Optional[int] = ..., events_duplicate: _Optional[int] = ..., events_refused: _Optional[_Mapping[str, int]] = ..., events_pending: _Optional[int] = ..., runs_live: _Optional[int] = ..., runs_total: _Optional[int] = ..., ledger_bytes: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., producers_connected: _Optional[int] = ..., exporters: _Optional[_Iterable[_Union[ExporterStatus, _Mapping]]] = ..., names_folded: _Optional[int] = ..., events_kept: _Optional[int] = ..., events_purged: _Optional[int] = ..., events_removed: _Optional[int] = ..., prices_problem: _Optional[str] = ...) -> None: ...
+    storage: StorageStatus
+    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., home: _Optional[str] = ..., address: _Optional[str] = ..., events_committed: _Optional[int] = ..., events_duplicate: _Optional[int] = ..., events_refused: _Optional[_Mapping[str, int]] = ..., events_pending: _Optional[int] = ..., runs_live: _Optional[int] = ..., runs_total: _Optional[int] = ..., ledger_bytes: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., producers_connected: _Optional[int] = ..., exporters: _Optional[_Iterable[_Union[ExporterStatus, _Mapping]]] = ..., names_folded: _Optional[int] = ..., events_kept: _Optional[int] = ..., events_purged: _Optional[int] = ..., events_removed: _Optional[int] = ..., prices_problem: _Optional[str] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ...) -> None: ...
 
 class ExporterStatus(_message.Message):
     __slots__ = ("name", "target", "state", "events_exported", "events_waiting", "events_set_aside", "last_success_unix_ns", "last_error", "runs_waiting", "events_dropped", "events_purged")
@@ -466,3 +468,37 @@ class ExporterStatus(_message.Message):
     events_dropped: int
     events_purged: int
     def __init__(self, name: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., events_exported: _Optional[int] = ..., events_waiting: _Optional[int] = ..., events_set_aside: _Optional[int] = ..., last_success_unix_ns: _Optional[int] = ..., last_error: _Optional[str] = ..., runs_waiting: _Optional[int] = ..., events_dropped: _Optional[int] = ..., events_purged: _Optional[int] = ...) -> None: ...
+
+class StorageStatus(_message.Message):
+    __slots__ = ("free_bytes", "reserve_bytes", "waiting_bytes", "allowance_bytes", "refuses_because", "raw_kept_s", "totals_kept_s", "ledger_bytes_max", "note", "checked", "repaired", "events_retired", "runs_retired", "runs_retired_for_size", "runs_removed")
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RESERVE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WAITING_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ALLOWANCE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REFUSES_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    RAW_KEPT_S_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_KEPT_S_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    CHECKED_FIELD_NUMBER: _ClassVar[int]
+    REPAIRED_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_RETIRED_FIELD_NUMBER: _ClassVar[int]
+    RUNS_RETIRED_FIELD_NUMBER: _ClassVar[int]
+    RUNS_RETIRED_FOR_SIZE_FIELD_NUMBER: _ClassVar[int]
+    RUNS_REMOVED_FIELD_NUMBER: _ClassVar[int]
+    free_bytes: int
+    reserve_bytes: int
+    waiting_bytes: int
+    allowance_bytes: int
+    refuses_because: str
+    raw_kept_s: int
+    totals_kept_s: int
+    ledger_bytes_max: int
+    note: str
+    checked: str
+    repaired: str
+    events_retired: int
+    runs_retired: int
+    runs_retired_for_size: int
+    runs_removed: int
+    def __init__(self, free_bytes: _Optional[int] = ..., reserve_bytes: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., allowance_bytes: _Optional[int] = ..., refuses_because: _Optional[str] = ..., raw_kept_s: _Optional[int] = ..., totals_kept_s: _Optional[int] = ..., ledger_bytes_max: _Optional[int] = ..., note: _Optional[str] = ..., checked: _Optional[str] = ..., repaired: _Optional[str] = ..., events_retired: _Optional[int] = ..., runs_retired: _Optional[int] = ..., runs_retired_for_size: _Optional[int] = ..., runs_removed: _Optional[int] = ...) -> None: ...
