@@ -35,6 +35,8 @@ ITEMS = (
     "raw_limit",
     "growth",
     "report_latency",
+    "long_run",
+    "page",
     "command_line",
     "daemon_start",
     "memory",

@@ -9,7 +9,7 @@ waiting, or an execution nobody waited for.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -52,6 +52,9 @@ class Segment(NamedTuple):
         return self.ended_ns - self.started_ns
 
 
+SEGMENT_WIDTH = len(Segment._fields)
+
+
 @dataclass(frozen=True, slots=True)
 class CriticalPath:
     numbers: array[int]
@@ -65,23 +68,37 @@ class CriticalPath:
     @property
     def segments(self) -> Iterator[Segment]:
         """In the order of time; none is empty."""
-        width = len(Segment._fields)
-        for at in range(len(self.numbers) - width, -1, -width):
-            yield Segment(*self.numbers[at : at + width])
+        for at in range(len(self.numbers) - SEGMENT_WIDTH, -1, -SEGMENT_WIDTH):
+            yield Segment(*self.numbers[at : at + SEGMENT_WIDTH])
+
+    def executions(self) -> set[int]:
+        """Those that the path goes through, by their index in `Schedule.spans`."""
+        return set(self.numbers[::SEGMENT_WIDTH]) - {RUN}
+
+    def pieces(self, executions: Container[int]) -> dict[int, list[Interval]]:
+        """Of each of `executions` that the path goes through, from when to when, in the order of time."""
+        columns = (self.numbers[column::SEGMENT_WIDTH] for column in range(3))
+        found: dict[int, list[Interval]] = {}
+        for execution, started_ns, ended_ns in zip(*columns, strict=True):
+            if execution in executions:
+                found.setdefault(execution, []).append((started_ns, ended_ns))
+        for pieces in found.values():
+            pieces.reverse()
+        return found
 
 
 def critical_path(schedule: Schedule) -> CriticalPath:
     """Time: O(n)."""
-    numbers = array("q")
+    numbers = _walk(schedule)
+    passed_ns = array("q", [0]) * (len(schedule.spans) + 1)
+    columns = (numbers[column::SEGMENT_WIDTH] for column in range(3))
+    for execution, started_ns, ended_ns in zip(*columns, strict=True):
+        passed_ns[execution] += ended_ns - started_ns
+    between_ns = passed_ns.pop()
     by_node: dict[str, int] = {}
-    between_ns = 0
-    for segment in _walk(schedule):
-        numbers.extend(segment)
-        node = schedule.node_of(segment.execution)
-        if node is None:
-            between_ns += segment.duration_ns
-        else:
-            by_node[node] = by_node.get(node, 0) + segment.duration_ns
+    for span, ns in zip(schedule.spans, passed_ns, strict=True):
+        if ns:
+            by_node[span.node_id] = by_node.get(span.node_id, 0) + ns
     ordered = sorted(by_node.items(), key=lambda item: (-item[1], item[0]))
     return CriticalPath(numbers, schedule.wall_ns, between_ns, dict(ordered))
 
@@ -93,19 +110,20 @@ def critical_path_of(
     return critical_path(Schedule(spans, started_ns, ended_ns, graph))
 
 
-def _walk(schedule: Schedule) -> Iterable[Segment]:
+def _walk(schedule: Schedule) -> array[int]:
     """From the end backwards. Each step goes to an earlier event, so it comes to an end."""
+    passed = array("q")
     at_ns, last = schedule.ended_ns, schedule.last
     owner, follower = RUN, NONE
     while True:
         since_ns = schedule.start_of(owner) if last == NONE else schedule.ends[last]
         if at_ns > since_ns:
-            yield Segment(owner, since_ns, at_ns, follower)
+            passed.extend((owner, since_ns, at_ns, follower))
         at_ns = since_ns
         if last != NONE:  # into the execution that was waited for
             owner, follower, last = last, NONE, schedule.causes_of_end[last]
         elif owner == RUN:
-            return
+            return passed
         else:  # out of this one, to what its beginning waited for
             follower, last = owner, schedule.causes_of_start[owner]
             owner = schedule.launchers[owner]

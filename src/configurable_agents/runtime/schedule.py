@@ -64,10 +64,9 @@ class Schedule:
         """The nodes each declared node waits for; empty without a graph."""
         parents = known_parents(self.spans)
         depths = depths_of(parents)
-        everything = range(len(self.spans))
-        self.launchers = array("q", [self._launcher(index, parents) for index in everything])
+        self.launchers = self._found_launchers(parents)
         """The execution (or `RUN`) that was running around each one's beginning."""
-        self.joiners = array("q", [self._joiner(index, parents) for index in everything])
+        self.joiners = self._found_joiners(parents)
         """The execution (or `RUN`) that each one's end lies within."""
         self.events = self._ordered_events(depths)
         self.causes_of_start = array("q", [NONE]) * len(self.spans)
@@ -104,23 +103,27 @@ class Schedule:
     def start_of(self, owner: int) -> int:
         return self.started_ns if owner == RUN else self.starts[owner]
 
-    def _launcher(self, index: int, parents: Sequence[int]) -> int:
-        start = self.starts[index]
-        owner = parents[index]
-        for _ in range(ANCESTORS_LOOKED_AT_MAX):
-            if owner == RUN or self.starts[owner] <= start <= self.ends[owner]:
-                return owner
-            owner = parents[owner]
-        return RUN
+    def _found_launchers(self, parents: array[int]) -> array[int]:
+        """The parents, as nearly always; where one was not running, the next above it that was."""
+        starts, ends = self.starts, self.ends
+        found = parents[:]
+        for index, start in enumerate(starts):
+            owner, looks = parents[index], ANCESTORS_LOOKED_AT_MAX
+            while owner != RUN and not starts[owner] <= start <= ends[owner]:
+                looks -= 1
+                owner = found[index] = parents[owner] if looks else RUN
+        return found
 
-    def _joiner(self, index: int, parents: Sequence[int]) -> int:
-        end = self.ends[index]
-        owner = self.launchers[index]
-        for _ in range(ANCESTORS_LOOKED_AT_MAX):
-            if owner == RUN or (self.ends[owner] >= end and self.starts[owner] <= self.starts[index]):
-                return owner
-            owner = parents[owner]
-        return RUN
+    def _found_joiners(self, parents: array[int]) -> array[int]:
+        """The launchers, as nearly always; where one ended earlier, the next above it that did not."""
+        starts, ends = self.starts, self.ends
+        found = self.launchers[:]
+        for index, end in enumerate(ends):
+            owner, looks = found[index], ANCESTORS_LOOKED_AT_MAX
+            while owner != RUN and not (ends[owner] >= end and starts[owner] <= starts[index]):
+                looks -= 1
+                owner = found[index] = parents[owner] if looks else RUN
+        return found
 
     def _ordered_events(self, depths: Sequence[int]) -> array[int]:
         """By time. At one instant: ends, innermost first, of those the longest last, which makes it the

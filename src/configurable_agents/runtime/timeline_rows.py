@@ -6,6 +6,7 @@ import heapq
 from array import array
 from collections.abc import Iterable
 from functools import reduce
+from itertools import islice
 from operator import sub
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ def waterfall(timeline: Timeline, *, rows_max: int) -> Waterfall:
     schedule = timeline.schedule()
     path = critical_path(schedule)
     kept = _kept(schedule, path, rows_max)
-    pieces = _pieces(schedule, path, kept)
+    pieces = path.pieces(kept)
     span_ids = {schedule.spans[index].span_id for index in kept}
     by_id = {span.span_id: span for span in timeline.spans if span.span_id in span_ids}
     own_ns = self_times(span for span in schedule.spans if not span_ids.isdisjoint(span[:2]))
@@ -56,7 +57,7 @@ def waterfall(timeline: Timeline, *, rows_max: int) -> Waterfall:
             by_id[schedule.spans[index].span_id],
             depth,
             own_ns[schedule.spans[index].span_id],
-            tuple(pieces.get(index, ())),
+            _since(schedule.started_ns, pieces.get(index, ())),
             costs.pop(schedule.spans[index].span_id, NO_COST),
         )
         for index, depth in _in_tree_order(schedule, kept)
@@ -65,27 +66,21 @@ def waterfall(timeline: Timeline, *, rows_max: int) -> Waterfall:
     return Waterfall(rows, path, schedule, len(schedule.spans) - len(rows), elsewhere)
 
 
-def _pieces(schedule: Schedule, path: CriticalPath, kept: set[int]) -> dict[int, list[tuple[int, int]]]:
-    found: dict[int, list[tuple[int, int]]] = {}
-    for segment in path.segments:
-        if segment.execution in kept:
-            since = schedule.started_ns
-            found.setdefault(segment.execution, []).append(
-                (segment.started_ns - since, segment.ended_ns - since)
-            )
-    return found
+def _since(started_ns: int, pieces: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((since - started_ns, until - started_ns) for since, until in pieces)
 
 
 def _kept(schedule: Schedule, path: CriticalPath, rows_max: int) -> set[int]:
-    """The longest; what is on the critical path counts as twice as long."""
-    everything = range(len(schedule.spans))
-    if len(everything) <= rows_max:
-        return set(everything)
-
+    """The longest, the earliest of equals; what is on the critical path counts as twice as long."""
+    if len(schedule.spans) <= rows_max:
+        return set(range(len(schedule.spans)))
     weights = array("q", map(sub, schedule.ends, schedule.starts))
-    for index in {segment.execution for segment in path.segments} - {RUN}:
+    for index in path.executions():
         weights[index] *= 2
-    return set(heapq.nlargest(rows_max, everything, key=lambda index: (weights[index], -index)))
+    least = heapq.nlargest(rows_max, weights)[-1]
+    heavier = {index for index, weight in enumerate(weights) if weight > least}
+    equal = (index for index, weight in enumerate(weights) if weight == least)
+    return heavier.union(islice(equal, rows_max - len(heavier)))
 
 
 def _in_tree_order(schedule: Schedule, kept: set[int]) -> Iterable[tuple[int, int]]:
