@@ -4,10 +4,15 @@ Works with or without a daemon; with one running, `agents-obs cost-report` and `
 answer from any terminal.
 """
 
+import os
+
 from openai import OpenAI
 
 from configurable_agents import observe_run
 from configurable_agents.runtime.profiler import profile_node
+
+if not os.environ.get("OPENAI_API_KEY"):
+    raise SystemExit("error: OPENAI_API_KEY is not set; set it, or run `make demo`, which needs no key")
 
 client = OpenAI()
 

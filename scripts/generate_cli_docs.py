@@ -29,6 +29,7 @@ Written by `scripts/generate_cli_docs.py` from `--help`; a test fails when it is
 | 1 | it failed, or what was asked for does not exist; the line on stderr says why |
 | 2 | the command line or a setting cannot be used |
 | 3 | no daemon answers |
+| 4 | calls have no known cost: `--strict`, or a limit of `diff --fail-on` that hangs on them |
 | 5 | a daemon already runs on this state folder |
 | 6 | `diff`: a limit of `--fail-on` was exceeded |
 | 70 | a defect of ours; `AGENTS_OBS_DEBUG=1` prints the traceback |

@@ -44,10 +44,10 @@ def ask(daemon, eventually, capsys):
     with ReportClient(daemon.home) as client:
         eventually(lambda: [run.status for run in client.runs(Scope())[0]] == [Status.OK] * 3)
 
-    def asked(*arguments: str) -> str:
+    def asked(*arguments: str, complaint: str = "") -> str:
         code = run_program(lambda: app([*arguments, "--home", str(daemon.home.folder)]))
         out, err = capsys.readouterr()
-        assert (code, err) == (0, "")
+        assert (code, err) == (4 if complaint else 0, complaint)
         return out
 
     return asked
@@ -132,3 +132,13 @@ def test_a_repricing_of_what_is_unknown_finds_no_difference_of_zero_dollars(ask)
         None,
         None,
     )
+
+
+def test_strict_advises_what_helps_against_the_gap_there_is(ask):
+    gap = "error: not every call has a known cost: {0}, {1} % of calls priced; {2}; or leave out --strict\n"
+    price = "agents-obs explain says why a call has no price, prices.toml can give it one"
+    usage = "ask the provider for usage where there is none (docs/cost.md, Streams)"
+    unpriced, silent = "2 unpriced calls (210 tokens)", "1 call without usage"
+    strict = ("cost-report", "--strict", "--run")
+    ask(*strict, "unknown", complaint=gap.format(f"{UNKNOWN} + {unpriced}", "0.0", price))
+    ask(*strict, "silent", complaint=gap.format(f"{UNKNOWN} + {silent}", "0.0", usage))

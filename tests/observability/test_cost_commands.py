@@ -16,14 +16,15 @@ from configurable_agents.client.process import close_process_recorders
 from configurable_agents.runtime.profiler import profile_node
 from configurable_agents.telemetry import Status
 
-AGENTS_OBS = str(Path(sys.executable).with_name("agents-obs"))
 SETTINGS = ("AGENTS_OBS_", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "MLFLOW_")
 
 
-def run(*arguments: str, home, expect: int = 0) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, home, expect: int = 0, program: str = "agents-obs"
+) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
     done = subprocess.run(
-        [AGENTS_OBS, *arguments],
+        [str(Path(sys.executable).with_name(program)), *arguments],
         env={**environment, "AGENTS_OBS_HOME": str(home.folder), "COLUMNS": "150"},
         capture_output=True,
         text=True,
@@ -179,6 +180,37 @@ class TestPrices:
         assert "no price is known for openai/nobody-knows" in done.stderr
         listed = run("prices", "list", "--provider", "openai", home=place).stdout
         assert "openai\tgpt-4o\t" in listed
+
+    def test_show_knows_who_is_named_in_the_users_file_only(self, tmp_path):
+        from configurable_agents.client.home import Home
+
+        place = Home.from_environment(tmp_path)
+        entry = '[[price]]\nprovider = "acme"\nmodel = "acme-*"\ninput = 1\n'
+        (tmp_path / "prices.toml").write_text(entry)
+        assert "$1 per million" in run("prices", "show", "acme/acme-1", home=place).stdout
+        assert "give --provider acme" in run("prices", "show", "acme-1", home=place, expect=1).stderr
+        assert "nothing tells who" in run("prices", "show", "nobody/acme-1", home=place, expect=1).stderr
+
+    def test_show_never_takes_the_standard_price_for_another_tier_in_silence(self, tmp_path):
+        from configurable_agents.client.home import Home
+
+        place = Home.from_environment(tmp_path)
+        shown = run("prices", "show", "gpt-4o", "--tier", "flex", home=place).stdout
+        assert "no flex rate for this model; the standard rate applies" in shown
+        found = json.loads(run("prices", "show", "gpt-5", "--tier", "flex", "--json", home=place).stdout)
+        assert (found["tier"], found["remark"]) == ("flex", None)
+        done = run("prices", "show", "gpt-5", "--tier", "flexx", home=place, expect=2)
+        assert done.stderr == "error: no model has a price at the tier 'flexx'; did you mean flex?\n"
+
+    @pytest.mark.parametrize("program", ["agents-obs", "agents-obsd"])
+    def test_the_status_says_that_the_users_prices_are_not_used(self, home, program):
+        assert asked("status", home=home)["prices_problem"] is None
+        (home.folder / "prices.toml").write_text("[[price]]\nprovider = 1\n")
+        assert "price 1 needs provider" in asked("status", home=home)["prices_problem"]
+        shown = " ".join(run("status", home=home, program=program).stdout.split())
+        assert "prices stay as they were: " in shown
+        (home.folder / "prices.toml").unlink()
+        assert asked("status", home=home)["prices_problem"] is None
 
     def test_a_slip_in_the_file_is_one_line(self, tmp_path):
         from configurable_agents.client.home import Home

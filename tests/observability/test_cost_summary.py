@@ -19,6 +19,7 @@ from configurable_agents.observability.cost_summary import (
     sum_totals,
     usd,
 )
+from configurable_agents.observability.known_cost import KnownCost
 from configurable_agents.telemetry import PriceStatus, Usage
 
 TEN = Usage(input_tokens=6, output_tokens=4)
@@ -186,3 +187,27 @@ def test_merging_the_totals_of_ledgers_is_associative_and_knows_no_order(first, 
 @given(totals=some_totals)
 def test_taking_totals_away_again_leaves_nothing(totals) -> None:
     assert totals.plus(totals.negated()) == CallTotals()
+
+
+def test_a_summary_says_what_it_knows_when_it_is_printed() -> None:
+    unknown = CallTotals(1, usage=TEN, unpriced_calls=1, unpriced_tokens=10)
+    summary = CostSummary.of([ModelCost("acme", "x", unknown)])
+    said = "\N{EN DASH} + 1 unpriced call (10 tokens), 0.0 % of calls priced"
+    assert repr(summary) == f"<CostSummary of 1 model: {said}>"
+
+
+COSTS = st.builds(
+    lambda nanos, calls, unknown: KnownCost(nanos, calls, min(calls, unknown)),
+    st.integers(-(10**18), 10**18),
+    st.integers(0, 9),
+    st.integers(0, 9),
+)
+
+
+@given(COSTS, COSTS, COSTS)
+def test_known_costs_add_up_in_any_order_and_are_zero_only_when_that_is_known(one, two, three) -> None:
+    assert one.plus(two).plus(three) == one.plus(two.plus(three)) == three.plus(one).plus(two)
+    assert one.plus(two).less(two) == one
+    whole = one.plus(two)
+    assert whole.is_complete == (one.is_complete and two.is_complete)
+    assert (whole.known_nanos is None) == (whole.calls == whole.unknown_calls > 0)

@@ -12,6 +12,7 @@ from configurable_agents.cli.diff import diff
 from configurable_agents.cli.explain import explain
 from configurable_agents.cli.live import watch
 from configurable_agents.cli.prices import prices
+from configurable_agents.cli.program import Program
 from configurable_agents.cli.reports import cost_report, profile_report
 from configurable_agents.cli.reprice import reprice
 from configurable_agents.cli.run import run
@@ -21,8 +22,7 @@ from configurable_agents.cli.timeline import timeline
 from configurable_agents.cli.workflows import graph, validate
 from configurable_agents.version import __version__
 
-# Plain help and plain tracebacks: Typer's Rich ones cost every command 60 ms at start.
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = Program()
 observability = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 

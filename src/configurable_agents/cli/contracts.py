@@ -72,6 +72,7 @@ def status_json(status: DaemonStatus) -> dict[str, Any]:
         "events_duplicate": status.events_duplicate,
         "events_refused": dict(sorted(status.events_refused.items())),
         "names_folded": status.names_folded,
+        "prices_problem": status.prices_problem or None,
         "runs_live": status.runs_live,
         "runs_total": status.runs_total,
         "producers_connected": status.producers_connected,

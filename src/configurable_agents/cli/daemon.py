@@ -8,12 +8,13 @@ import typer
 
 from configurable_agents.cli import terminal
 from configurable_agents.cli.options import HomeOption, home_of
+from configurable_agents.cli.program import Program
 from configurable_agents.cli.status import status
 from configurable_agents.client import control
 from configurable_agents.errors import DaemonUnavailableError
 from configurable_agents.version import __version__
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = Program()
 
 
 def print_version(asked: bool) -> None:  # noqa: FBT001 - the signature Typer calls

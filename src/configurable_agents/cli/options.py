@@ -95,7 +95,13 @@ StrictOption = Annotated[
 ]
 ThresholdOption = Annotated[
     float,
-    typer.Option("--threshold", metavar="PERCENT", help="A node above this share of time is a bottleneck."),
+    typer.Option(
+        "--threshold",
+        min=0,
+        max=100,
+        metavar="PERCENT",
+        help="A node above this share of time is a bottleneck: 0 to 100.",
+    ),
 ]
 
 WhatIfOption = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,17 +15,23 @@ from configurable_agents.cli import terminal
 from configurable_agents.cli.escape import printable
 from configurable_agents.cli.options import HomeOption, JsonOption, home_of, unix_ns
 from configurable_agents.client.home import ensure_private_folder
-from configurable_agents.errors import ConfigurationError, NotFoundError
+from configurable_agents.errors import ConfigurationError, InvalidValueError, NotFoundError
 from configurable_agents.observability import installed_table
-from configurable_agents.observability.cost_estimator import CostEstimator
-from configurable_agents.observability.price_table import GenaiPriceTable, RateCard
+from configurable_agents.observability.cost_estimator import (
+    PREPAID_TIERS,
+    TIER_NAMES,
+    CostEstimator,
+    tier_remark,
+)
+from configurable_agents.observability.price_table import STANDARD_TIERS, GenaiPriceTable, RateCard
 from configurable_agents.observability.providers import (
     LOCAL_PROVIDERS,
     UNKNOWN_PROVIDER,
+    canonical_provider,
     detect_provider,
     normalise_model,
 )
-from configurable_agents.observability.user_prices import UserPriceTable
+from configurable_agents.observability.user_prices import UserPrices, UserPriceTable
 from configurable_agents.telemetry import Usage
 
 prices = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What calls cost, and why.")
@@ -52,29 +59,28 @@ def show(
 ) -> None:
     """The rates of a model, as a call would be priced."""
     estimator = checked_estimator(home)
-    found = detect_provider(model, provider=provider or "")
-    if found.provider in LOCAL_PROVIDERS:
-        terminal.write_out(f"{found.provider}/{printable(model)}: free, it runs on your own machine\n")
+    table = table_of(estimator)
+    seller, name = seller_and_name(model, provider or "", table.prices)
+    if seller in LOCAL_PROVIDERS:
+        terminal.write_out(f"{seller}/{printable(name)}: free, it runs on your own machine\n")
         return
-    if found.provider == UNKNOWN_PROVIDER:
-        raise NotFoundError(f"nothing tells who serves {model!r}; give --provider")
-    name = normalise_model(found.provider, model)
-    card = estimator.rate_card(found.provider, name, at_unix_ns=moment(as_of), service_tier=tier, batch=batch)
+    check_tier(tier, table)
+    card = estimator.rate_card(seller, name, at_unix_ns=moment(as_of), service_tier=tier, batch=batch)
     if card is None:
         raise NotFoundError(
-            f"no price is known for {found.provider}/{name}; set one in prices.toml, see docs/cost.md"
+            f"no price is known for {seller}/{name}; set one in prices.toml, see docs/cost.md"
         )
+    remark = tier_remark(card, tier, batch=batch)
     if as_json:
-        terminal.show_json(card_json(card))
+        terminal.show_json({**card_json(card), "remark": remark or None})
     else:
-        terminal.write_out(card_text(card))
+        terminal.write_out(card_text(card) + (f"  {remark}\n" if remark else ""))
 
 
 @prices.command("list")
 def list_prices(*, provider: ProviderOption = None, home: HomeOption = None) -> None:
     """The models with a price: provider, a tab, the model. Those of prices.toml come first."""
-    table = checked_estimator(home).table
-    assert isinstance(table, UserPriceTable)  # noqa: S101 - `of_folder` made it
+    table = table_of(checked_estimator(home))
     lines = [f"{entry.provider}\t{entry.model}\tprices.toml" for entry in table.prices.prices]
     lines += [f"{alias.provider}\t{alias.model}\talias" for alias in table.prices.aliases]
     base = GenaiPriceTable(home_of(home).folder / installed_table.FILE_NAME)
@@ -116,6 +122,35 @@ def checked_estimator(home: Path | None) -> CostEstimator:
     if problem:
         raise ConfigurationError(problem)
     return estimator
+
+
+def table_of(estimator: CostEstimator) -> UserPriceTable:
+    assert isinstance(estimator.table, UserPriceTable)  # noqa: S101 - `of_folder` made it
+    return estimator.table
+
+
+def seller_and_name(model: str, provider: str, mine: UserPrices) -> tuple[str, str]:
+    """Who serves a model and what it is called there. Raises `NotFoundError` when nothing tells."""
+    found = detect_provider(model, provider=provider).provider
+    if found != UNKNOWN_PROVIDER:
+        return found, normalise_model(found, model)
+    prefix, slash, name = model.partition("/")
+    sellers = {*(price.provider for price in mine.prices), *(alias.provider for alias in mine.aliases)}
+    if slash and name and canonical_provider(prefix) in sellers:
+        return canonical_provider(prefix), name
+    near = sorted(each.provider for each in mine.prices if each.names(each.provider, model))
+    hint = f"--provider {near[0]}, whom prices.toml names for it" if near else "--provider"
+    raise NotFoundError(f"nothing tells who serves {model!r}; give {hint}")
+
+
+def check_tier(tier: str, table: UserPriceTable) -> None:
+    """Raises `InvalidValueError` for a name that no price of any model goes by."""
+    known = {*STANDARD_TIERS, *TIER_NAMES, *PREPAID_TIERS, *table.tiers}
+    if tier.lower() in known:
+        return
+    near = difflib.get_close_matches(tier.lower(), known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(table.tiers))}"
+    raise InvalidValueError(f"no model has a price at the tier {tier!r}; {hint}")
 
 
 def moment(as_of: str | None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -81,8 +80,7 @@ def cost_report(
         totals = cost_from_mlflow(mlflow_uri, experiment_name, as_json=wanted is Output.JSON)
     if strict and totals.covered_calls < totals.calls:
         raise IncompleteCoverageError(
-            f"not every call has a known cost: {totals.coverage_sentence()};"
-            " give the missing prices in prices.toml, or leave out --strict"
+            f"not every call has a known cost: {totals.coverage_sentence()}; {remedy(totals)}"
         )
 
 
@@ -103,8 +101,6 @@ def profile_report(
     Critical time is a node's time on the chain of executions that determined when the run ended.
     Without --experiment and --run, all runs are added up.
     """
-    if not math.isfinite(threshold):
-        raise typer.BadParameter("give a number such as 50", param_hint="'--threshold'")
     scope = scope_of(experiment, run, since)
     changes = [Change.parse(text) for text in what_ifs or []]
     if changes and mlflow_uri is not None:
@@ -113,6 +109,16 @@ def profile_report(
         profile_from_daemon(home_of(home), scope, threshold, changes, as_json=as_json)
     else:
         profile_from_mlflow(mlflow_uri, sources.experiment_in_mlflow(scope), threshold, as_json=as_json)
+
+
+def remedy(totals: CallTotals) -> str:
+    """What to do about calls without a known cost."""
+    found = []
+    if totals.unpriced_calls:
+        found.append("agents-obs explain says why a call has no price, prices.toml can give it one")
+    if totals.no_usage_calls:
+        found.append("ask the provider for usage where there is none (docs/cost.md, Streams)")
+    return "; ".join((*found, "or leave out --strict"))
 
 
 def wanted_output(output: Output | None, *, as_json: bool) -> Output:

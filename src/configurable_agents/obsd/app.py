@@ -198,6 +198,7 @@ class Daemon:
             spool_bytes=lambda: self._spool.spool_bytes,
             exporters=lambda: [self._exporter.status()],
             storage=self._storage,
+            prices_problem=self._pricer.look_for_problem,
         )
 
     def _storage(self, connection: sqlite3.Connection) -> StorageStatus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 
 from configurable_agents.observability.cost_estimator import CostEstimator, Price
@@ -18,6 +19,7 @@ class CallPricer:
     def __init__(self, estimator: CostEstimator) -> None:
         self._estimator = estimator
         self._problem = ""
+        self._refreshing = threading.Lock()
 
     def __call__(self, call: LlmCall) -> Price:
         try:
@@ -44,14 +46,20 @@ class CallPricer:
 
     def refresh(self) -> None:
         """Takes up what the user has changed about prices since. Its problems are logged once."""
-        changed = self._estimator.refresh()
-        problem = getattr(self._estimator.table, "problem", "")
-        if problem != self._problem:
+        with self._refreshing:
+            changed = self._estimator.refresh()
+            problem = getattr(self._estimator.table, "problem", "")
+            is_news = problem != self._problem
             self._problem = problem
-            if problem:
-                _log.warning("prices stay as they were: %s", problem)
+        if is_news and problem:
+            _log.warning("prices stay as they were: %s", problem)
         if changed:
             _log.info("prices changed table=%s", self._estimator.table_version)
+
+    def look_for_problem(self) -> str:
+        """Why what the user last said about prices is not used; empty when nothing is wrong. Reads a file."""
+        self.refresh()
+        return self._problem
 
     def warm_up(self) -> None:
         """Loads the price table, so that the first call does not wait for it."""

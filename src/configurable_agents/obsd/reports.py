@@ -120,6 +120,8 @@ class DaemonGauges:
     spool_bytes: Callable[[], int]
     exporters: Callable[[], list[ExporterStatus]]
     """Without their accounts, which are in the ledger."""
+    prices_problem: Callable[[], str]
+    """Reads a file."""
     storage: Callable[[sqlite3.Connection], StorageStatus] = lambda _: StorageStatus()
     """Without what the ledger itself counts."""
     started_unix_ns: int = field(default_factory=time.time_ns)
@@ -226,6 +228,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
             runs_total=counts.runs_total,
             ledger_bytes=await anyio.to_thread.run_sync(_ledger_bytes, gauges.home.ledger),
             spool_bytes=gauges.spool_bytes(),
+            prices_problem=await anyio.to_thread.run_sync(gauges.prices_problem),
             producers_connected=gauges.producers_connected(),
             exporters=[report_messages.exporter_to_message(each) for each in exporters],
             storage=report_messages.storage_to_message(await self._storage(counts)),

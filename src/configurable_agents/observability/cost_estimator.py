@@ -53,8 +53,8 @@ _REMARKS = {
     codes.TOTAL_DIFFERS: "the total the response states is not the sum of its parts; the parts are priced",
     codes.INPUT_MISSING: "the response states no input tokens; only its output is priced",
 }
-_PREPAID_TIERS = frozenset({"provisioned_throughput", "provisioned", "reserved"})
-_TIER_NAMES = {"on_demand_priority": "priority", "on_demand_flex": "flex"}
+PREPAID_TIERS = frozenset({"provisioned_throughput", "provisioned", "reserved"})
+TIER_NAMES = {"on_demand_priority": "priority", "on_demand_flex": "flex"}
 
 
 class Price(NamedTuple):
@@ -171,7 +171,7 @@ class CostEstimator:
             seller,
             normalise_model(seller, model),
             at_unix_ns=at_unix_ns,
-            service_tier=_TIER_NAMES.get(tier, tier) if tier != "batch" else "",
+            service_tier=TIER_NAMES.get(tier, tier) if tier != "batch" else "",
             batch=batch or tier == "batch",
         )
 
@@ -217,7 +217,7 @@ def _priced(
     if not 0 <= nanos <= COST_NANOS_MAX:
         return Price(PriceStatus.UNPRICED, card=card, reason="its price is no amount anyone pays")
     if batch or service_tier:
-        reason = reason or _tier_remark(card, service_tier, batch=batch)
+        reason = reason or tier_remark(card, service_tier, batch=batch)
     if anomalies:
         reason = reason or next((_REMARKS[code] for code in anomalies if code in _REMARKS), "")
     return Price(PriceStatus.PRICED, nanos, nanos, card, reason)
@@ -242,14 +242,15 @@ def _refusal(
         apart = next((code for code in anomalies if code in card.own_rate_codes), None)
         if apart is not None:
             return f"{apart} have a rate of their own and are not counted apart"
-    if service_tier and service_tier.lower() in _PREPAID_TIERS:
+    if service_tier and service_tier.lower() in PREPAID_TIERS:
         return "provisioned throughput is not paid by the token"
     return ""
 
 
-def _tier_remark(card: RateCard, service_tier: str, *, batch: bool) -> str:
+def tier_remark(card: RateCard, service_tier: str, *, batch: bool) -> str:
+    """What of the tier asked for the card does not have; empty when it has it all."""
     tier = service_tier.lower()
-    tier = _TIER_NAMES.get(tier, tier)
+    tier = TIER_NAMES.get(tier, tier)
     asked = {"batch"} if batch or tier == "batch" else set()
     if tier not in STANDARD_TIERS:
         asked.add(tier)

@@ -154,7 +154,7 @@ class ModelCost:
     totals: CallTotals
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CostSummary:
     """Costs of one run, one experiment or everything, one entry per provider and model.
 
@@ -177,6 +177,10 @@ class CostSummary:
             key = (entry.provider, entry.model)
             sums[key] = sums.get(key, CallTotals()).plus(entry.totals)
         return cls(models=tuple(ModelCost(*key, sums[key]) for key in sorted(sums)), **scope)
+
+    def __repr__(self) -> str:
+        """What it says, not its fields: `<CostSummary of 2 models: $12.41, 100.0 % of calls priced>`."""
+        return f"<CostSummary of {plural(len(self.models), 'model')}: {self.totals.coverage_sentence()}>"
 
     @property
     def totals(self) -> CallTotals:

@@ -29,6 +29,9 @@ _MOMENT_MAX_NS = 253_402_300_799 * 10**9
 _TABLE_PROVIDERS = {"xai": "x-ai", "voyage": "voyageai"}
 """Where the price table's own provider id is not the name users know."""
 
+_TIER_KEYS = ("processing", "service_tier", "speed")
+"""What the price table calls tiers."""
+
 STANDARD_TIERS = frozenset({"", "auto", "default", "standard", "standard_only", "on_demand", "none"})
 
 
@@ -134,6 +137,15 @@ class GenaiPriceTable:
     @property
     def providers(self) -> list[Any]:
         return self._load()[1]
+
+    @property
+    def tiers(self) -> frozenset[str]:
+        """All that any model has a price at, besides the standard one."""
+        models = (model for seller in self.providers for model in seller.models)
+        variants = (variant for model in models for variant in model.price_variants or ())
+        return frozenset(
+            value for variant in variants for key, value in variant.when.items() if key in _TIER_KEYS
+        ).difference(STANDARD_TIERS)
 
     def refresh(self) -> bool:
         """Whether another table was installed since it was last looked for."""

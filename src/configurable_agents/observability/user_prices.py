@@ -148,7 +148,7 @@ class UserPriceTable:
     """A price table with the user's prices over it. Implements `PriceTable`; thread-safe.
 
     `refresh` reads the file again when it has changed. A file that cannot be used changes nothing: the
-    prices read last stay, and `problem` says what is wrong.
+    prices read last stay, and `problem` says what is wrong, with it or with an installed table.
     """
 
     def __init__(self, base: PriceTable, path: Path) -> None:
@@ -156,13 +156,23 @@ class UserPriceTable:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
         self._prices = NO_PRICES
-        self.problem = ""
+        self._problem = ""
         self.refresh()
 
     @property
     def version(self) -> str:
         digest = self._prices.digest
         return f"{self._base.version} + {FILE_NAME} {digest}" if digest else self._base.version
+
+    @property
+    def tiers(self) -> frozenset[str]:
+        """All that any model has a price at, besides the standard one."""
+        mine = {entry.tier for entry in self._prices.prices if entry.tier and entry.tier != ANY_TIER}
+        return frozenset(mine).union(getattr(self._base, "tiers", ()))
+
+    @property
+    def problem(self) -> str:
+        return self._problem or getattr(self._base, "problem", "")
 
     @property
     def prices(self) -> UserPrices:
@@ -179,9 +189,9 @@ class UserPriceTable:
         before = self._prices.digest
         try:
             self._prices = read_user_prices(self._path)
-            self.problem = ""
+            self._problem = ""
         except ConfigurationError as error:
-            self.problem = str(error)
+            self._problem = str(error)
         return base_changed or self._prices.digest != before
 
     def rate_card(

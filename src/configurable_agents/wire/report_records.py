@@ -105,6 +105,8 @@ class DaemonStatus:
     storage: StorageStatus = StorageStatus()
     names_folded: int = 0
     """How often a node, a model or another name went to `__other__`."""
+    prices_problem: str = ""
+    """Why prices.toml, or an installed price table, is not used; empty: nothing is wrong."""
 
     @property
     def is_balanced(self) -> bool:

@@ -45,12 +45,15 @@ def daemon_facts(status: DaemonStatus) -> Iterator[Fact]:
     yield Fact("producers", f"{status.producers_connected:,} connected")
     yield Fact("events", f"{status.events_committed:,} committed, {status.events_pending:,} pending")
     yield balance(status)
-    yield Fact("duplicates", figures.count(status.events_duplicate))
+    yield Fact("sent again", f"{plural(status.events_duplicate, 'event')} recognised as known, kept once")
     yield Fact("refused", refusals(status.events_refused), ALARMING_STYLE if refused else "")
     if status.names_folded:
         yield Fact(
             "folded", f"{status.names_folded:,} names beyond the limits went to {OTHER_NAME}", NOTABLE_STYLE
         )
+    if status.prices_problem:
+        text = f"stay as they were: {printable(status.prices_problem)}"
+        yield Fact("prices", text, ALARMING_STYLE)
     yield Fact("ledger", figures.size(status.ledger_bytes))
     yield Fact("spool", figures.size(status.spool_bytes))
     yield from storage_facts(status.storage)

@@ -1,0 +1,40 @@
+"""A Typer application whose complaints about the command line are one line, as all others are."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from configurable_agents.errors import InvalidValueError
+
+_UsageError: Any = typer.BadParameter.__base__
+"""Typer keeps Click's exceptions under a private name; their base class is what it shows of them."""
+
+
+class Program(typer.Typer):
+    """Raises what the commands raise, and `InvalidValueError` for a command line that cannot be used."""
+
+    def __init__(self) -> None:
+        # Plain help and plain tracebacks: Typer's Rich ones cost every command 60 ms at start.
+        super().__init__(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            code = super().__call__(*args, standalone_mode=False, **kwargs)
+        except typer.Abort as error:
+            raise KeyboardInterrupt from error
+        except _UsageError as error:
+            message = error.format_message()
+            program = kwargs.get("prog_name") or Path(sys.argv[0]).name
+            command = program if error.ctx is None else error.ctx.command_path
+            if not message or (error.ctx is not None and message == error.ctx.get_help()):
+                error.show()  # a group without a command: its help is the answer
+                sys.exit(error.exit_code)
+            end = "" if message.endswith((".", "?", "!")) else "."
+            raise InvalidValueError(f"{message}{end} See: {command} --help") from error
+        if isinstance(code, int) and code:
+            sys.exit(code)
+        return code
