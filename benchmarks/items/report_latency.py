@@ -18,8 +18,8 @@ from measuring.figures import Result, Series, Size, at_most, quantile
 TITLE = "Latency of reports"
 
 WHY = (
-    "percentiles over runs are merged from every run's durations, one by one, up to a limit of runs; keeping"
-    " them merged per experiment, or in buckets from the start, would do it. Sums and costs take milliseconds"
+    "finished runs are added up by blocks of 128; what is left are the runs of the newest block, one by one,"
+    " the sums of the others, and a look at every run of the scope"
 )
 
 LEDGER = {Size.TINY: (10_000, 20), Size.NORMAL: (1_000_000, 1_000), Size.LONG: (10_000_000, 10_000)}

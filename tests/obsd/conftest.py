@@ -16,6 +16,7 @@ from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.ledger.writer import SqliteLedger
 from configurable_agents.obsd.pricing import CallPricer
+from configurable_agents.obsd.profiles import MadeProfile
 from configurable_agents.obsd.records import Batch, Committed
 from configurable_agents.observability.cost_estimator import CostEstimator
 from configurable_agents.telemetry import (
@@ -108,7 +109,7 @@ class Book(NamedTuple):
         for run in self.ledger.unfinished_runs():
             if run.status is not Status.RUNNING:
                 report, count = self.ask(queries.final_profile, run.run_id)  # type: ignore[misc]
-                self.ledger.store_profile(run.run_id, report, count)
+                self.ledger.store_profiles([MadeProfile(run.run_id, report, count)])
 
     def reports(self) -> str:
         """Everything the ledger says about everything and about each run, as text."""

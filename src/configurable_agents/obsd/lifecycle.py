@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
 import anyio
 
-from configurable_agents.errors import LedgerNotNowError
+from configurable_agents.errors import LedgerError, LedgerNotNowError
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger import queries
+from configurable_agents.obsd.ledger import profile_blocks, queries
+from configurable_agents.obsd.ledger.scopes import RUN_LAST
 from configurable_agents.obsd.producers import Producers
+from configurable_agents.obsd.profiles import MadeProfile
 from configurable_agents.obsd.records import Ledger, UnfinishedRun
 from configurable_agents.obsd.reports import Readers
 from configurable_agents.obsd.runs import LiveRuns
@@ -33,6 +36,10 @@ UNARY_SILENT_S = 3600.0
 
 SETTLE_S = 0.05
 """What belongs to the end of a run is given this long to arrive before the run is profiled."""
+
+
+STORE_EVERY_S = 0.2
+"""Profiles that were made in this time are stored together."""
 
 
 class Write(Protocol):
@@ -64,6 +71,8 @@ class RunKeeper:
         self._is_profiling = False
         self._round_over = anyio.Event()
         self._is_spooling = is_spooling
+        self._profiled_rows: tuple[int, int] | None = (0, RUN_LAST)
+        """The first and the last run of which the profile is new since blocks were looked at."""
 
     def notice(self) -> None:
         """Something was committed."""
@@ -90,6 +99,7 @@ class RunKeeper:
                 if time.monotonic() >= next_sweep:
                     next_sweep = time.monotonic() + SWEEP_EVERY_S
                     await self._sweep()
+                    await self._add_up_blocks()
             except LedgerNotNowError as error:
                 _log.warning("profiles wait: %s", error)
 
@@ -110,20 +120,51 @@ class RunKeeper:
 
     async def profile_ended(self) -> None:
         """Stores the profile of every run that has ended (again, for one that got late events)."""
-        ended = self._live.take_ended()
-        self._is_profiling = bool(ended)
+        ended = deque(self._live.take_ended())
+        if not ended:
+            return
+        self._is_profiling = True
         try:
-            for run_id in ended:
-                report, events = await self._readers.ask(
-                    partial(queries.final_profile, run_id=run_id, turn=self._readers.long_run)
-                )
-                await self._write(self._ledger.store_profile, run_id, report, events)
+            while ended:
+                made = await self._profiles_of(ended)
+                rows = await self._write(self._ledger.store_profiles, made)
+                self._note_profiled(rows)
         finally:
             self._is_profiling = False
             self._round_over.set()
             self._round_over = anyio.Event()
-        if ended:
-            self._profiled()
+        self._profiled()
+
+    async def _profiles_of(self, run_ids: deque[str]) -> list[MadeProfile]:
+        """Takes some runs, as many as are to be stored together, and profiles them."""
+        made: list[MadeProfile] = []
+        began = time.monotonic()
+        while run_ids and len(made) < limits.PROFILES_STORED_MAX and time.monotonic() - began < STORE_EVERY_S:
+            run_id = run_ids.popleft()
+            profile, events = await self._readers.ask(
+                partial(queries.final_profile, run_id=run_id, turn=self._readers.long_run)
+            )
+            made.append(MadeProfile(run_id, profile, events))
+        return made
+
+    def _note_profiled(self, rows: Sequence[int]) -> None:
+        if rows:
+            first, last = self._profiled_rows or (rows[0], rows[0])
+            self._profiled_rows = min(first, *rows), max(last, *rows)
+
+    async def _add_up_blocks(self) -> None:
+        """Keeps what runs add up to, where all of a block now have their profile."""
+        if self._profiled_rows is None:
+            return
+        first, last = self._profiled_rows
+        self._profiled_rows = None
+        for wanted in await self._readers.ask(partial(profile_blocks.wanted, first_run=first, last_run=last)):
+            try:
+                block = await self._readers.ask(partial(queries.summed_block, wanted=wanted))
+            except LedgerError as error:
+                _log.warning("runs are not added up block=%s: %s", wanted.key, error)
+            else:
+                await self._write(self._ledger.store_profile_blocks, [block])
 
     async def producer_gone(self, producer_id: bytes) -> None:
         """All a producer left behind is committed, and its process is gone."""

@@ -115,14 +115,22 @@ PROFILE_WAIT_S = 30.0
 """A report on runs that have just ended waits for their profiles, which are being made, this long at most;
 then it makes them for itself."""
 
+PROFILES_STORED_MAX = 64
+"""Profiles stored in one transaction. The rest waits for the next."""
+
 MERGED_RUNS_MAX = 1_000
-"""Runs whose percentiles, critical paths and models one report merges: the newest of its scope."""
+MERGED_BLOCKS_MAX = 1_000
+"""Runs whose percentiles, critical paths and models one report merges one by one, and blocks of runs that
+are added up already (see `ledger.profile_blocks`): the newest of its scope. Older ones are left out there;
+their sums are not."""
 
 MERGED_ROWS_MAX = 50_000
 """Nodes of runs in such a report, counted once per run. Beyond it older runs are left out."""
 
 HISTORY_RUNS_MAX = 30
-"""Runs whose p95 a report over several runs shows one by one: the newest."""
+HISTORY_LOOKED_AT_MAX = 300
+"""Runs whose p95 a report over several runs shows one by one: the newest that had the node, and how many
+runs are looked at to find them."""
 
 TIMELINES_MAX = 2
 """Timelines answered at the same time. Further ones wait."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from configurable_agents.obsd.latency_sketch import LatencySketch
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
@@ -34,6 +36,41 @@ class FinalProfile:
 
     report: ProfileReport
     profile: RunProfile
+
+
+class BlockKey(NamedTuple):
+    """Runs of an experiment that are added up together: see `ledger.profile_blocks`."""
+
+    experiment: int
+    block: int
+
+
+class WantedBlock(NamedTuple):
+    """A block that can be added up: all its runs are over."""
+
+    key: BlockKey
+    runs: int
+    events: int
+    """Of its runs altogether, when it was looked at."""
+
+
+class ProfileBlock(NamedTuple):
+    """What the runs of a block add up to."""
+
+    of: WantedBlock
+    nodes: Collection[NodeProfile]
+    sketches: dict[str, LatencySketch]
+    """By node."""
+    models: Collection[ModelSketches]
+    times: RunTimes | None
+
+
+class MadeProfile(NamedTuple):
+    """The profile of a run, made from its first `events` events."""
+
+    run_id: str
+    profile: FinalProfile
+    events: int
 
 
 def with_percentiles(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from configurable_agents.errors import RecordRefusedError
-from configurable_agents.obsd.profiles import FinalProfile
+from configurable_agents.obsd.profiles import MadeProfile, ProfileBlock
 from configurable_agents.observability.cost_estimator import Price
 from configurable_agents.telemetry import Event, LlmCall, Status
 
@@ -77,8 +77,11 @@ class Ledger(Protocol):
     def mark_interrupted(self, run_ids: Sequence[str]) -> list[str]:
         """Ends runs that never said they did. Returns those that were in flight."""
 
-    def store_profile(self, run_id: str, profile: FinalProfile, events: int) -> None:
-        """Keeps the profile of a run that is over, made from its first `events` events."""
+    def store_profiles(self, made: Sequence[MadeProfile]) -> list[int]:
+        """Keeps the profiles of runs that are over. Returns the runs' rows."""
+
+    def store_profile_blocks(self, blocks: Sequence[ProfileBlock]) -> None:
+        """Keeps what runs add up to, for reports over many of them."""
 
     def exporter_state(self, exporter: str) -> tuple[int, int]:
         """Its cursor and its last success in Unix ns."""

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.latency_sketch import LatencySketch
+from configurable_agents.obsd.ledger import profile_blocks
+from configurable_agents.obsd.ledger.profile_blocks import blocks_of
 from configurable_agents.obsd.ledger.run_profile import NO_TURN, run_profile
-from configurable_agents.obsd.ledger.scopes import IN_SCOPE, ResolvedScope, experiment_of, resolve
-from configurable_agents.obsd.profiles import FinalProfile, ModelSketches, RunProfile, with_percentiles
+from configurable_agents.obsd.ledger.scopes import (
+    IN_SCOPE,
+    IN_SCOPE_BY_START,
+    ResolvedScope,
+    experiment_of,
+    resolve,
+)
+from configurable_agents.obsd.profiles import (
+    BlockKey,
+    FinalProfile,
+    ModelSketches,
+    ProfileBlock,
+    RunProfile,
+    WantedBlock,
+    with_percentiles,
+)
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport, sorted_profiles
 from configurable_agents.runtime.time_report import ModelProfile, RunTimes, sum_of_times
 from configurable_agents.telemetry import Status
@@ -42,10 +58,18 @@ FROM runs r JOIN node_totals t ON t.run = r.id JOIN names n ON n.id = t.node WHE
 """
 
 _STORED_SKETCHES = f"""
-SELECT n.name, t.sketch, r.started_unix_ns, r.id, t.p95_ns
-FROM ({_NEWEST_PROFILED}) r
+SELECT n.name, t.sketch FROM ({_NEWEST_PROFILED}) r
 JOIN node_totals t ON t.run = r.id JOIN names n ON n.id = t.node
-ORDER BY r.started_unix_ns DESC, r.id DESC LIMIT :rows
+WHERE t.sketch IS NOT NULL ORDER BY r.started_unix_ns DESC, r.id DESC LIMIT :rows
+"""
+
+_NEWEST_P95 = f"""
+SELECT n.name, r.started_unix_ns, r.id, t.p95_ns
+FROM (
+    SELECT r.id, r.started_unix_ns FROM runs r WHERE {_PROFILED.replace(IN_SCOPE, IN_SCOPE_BY_START)}
+    ORDER BY r.started_unix_ns DESC, r.id DESC LIMIT :limit
+) r JOIN node_totals t ON t.run = r.id JOIN names n ON n.id = t.node
+WHERE t.p95_ns IS NOT NULL ORDER BY r.started_unix_ns DESC, r.id DESC LIMIT :rows
 """
 
 _STORED_TIMES = f"""
@@ -67,11 +91,6 @@ WHERE {IN_SCOPE} AND r.profiled_events <> r.events AND r.retired_seq = 0
 _LONG_ONE_ENDED = f"""
 SELECT 1 FROM runs r WHERE {IN_SCOPE} AND r.profiled_events <> r.events
     AND r.status <> :running AND r.node_executions > :long LIMIT 1
-"""
-
-_WALL = f"""
-SELECT COALESCE(SUM(COALESCE(r.duration_ns, MAX(0, r.last_event_unix_ns - r.started_unix_ns))), 0), COUNT(*)
-FROM runs r WHERE {IN_SCOPE}
 """
 
 
@@ -136,19 +155,27 @@ def profile_report(
     """Finished runs from their stored profiles, the others from their rows, and long runs in flight
     from their analyzers, which `live` knows by run id.
 
-    Over several runs, percentiles, critical path and models are of the newest `MERGED_RUNS_MAX`.
+    Over several runs, percentiles, critical path and models are of the newest ones: see `MERGED_RUNS_MAX`.
     """
     found = resolve(connection, scope)
     parts = _Parts()
-    _take_stored(connection, found, parts)
-    for run, run_id, executions, started in connection.execute(_UNPROFILED, found.parameters).fetchall():
+    blocks = blocks_of(connection, found)
+    if found.run is None:
+        _take_blocks(connection, blocks.kept, parts)
+        _take_newest_p95(connection, found, parts)
+    left = limits.MERGED_RUNS_MAX
+    for parameters in blocks.ranges:
+        _take_runs(connection, parameters, parts, limit=max(0, left))
+        left -= parameters["run_last"] - parameters["run_first"] + 1
+    if found.run is not None:
+        _take_exact_percentiles(connection, found, parts)
+    for run, run_id, executions, started in _unprofiled(connection, blocks.ranges):
         known = live(run_id) if executions > limits.LIVE_ROWS_MAX else None
         profile = run_profile(connection, run, turn) if known is None else RunProfile(known)
         parts.take(profile)
         if found.run is None:
             for node in profile.nodes:
                 parts.take_p95(node.node_id, started, run, node.p95_ns)
-    wall_ns, run_count = connection.execute(_WALL, found.parameters).fetchone()
     workflow, status = _run_heading(connection, found.run)
     return ProfileReport(
         nodes=merged_profiles(parts.nodes, parts.sketches, parts.p95_histories()),
@@ -156,9 +183,9 @@ def profile_report(
         workflow=workflow,
         run_id=found.run_id,
         since_unix_ns=scope.since_unix_ns,
-        run_count=run_count,
+        run_count=blocks.run_count,
         status=status,
-        wall_ns=wall_ns,
+        wall_ns=blocks.wall_ns,
         times=sum_of_times(parts.times),
         models=parts.model_profiles(),
     )
@@ -174,24 +201,66 @@ def final_profile(
     return FinalProfile(report, profile), events
 
 
-def _take_stored(connection: sqlite3.Connection, found: ResolvedScope, parts: _Parts) -> None:
-    limited = {**found.parameters, "limit": limits.MERGED_RUNS_MAX, "rows": limits.MERGED_ROWS_MAX}
-    parts.nodes.extend(_stored_node(row) for row in connection.execute(_STORED_NODES, found.parameters))
+def summed_block(connection: sqlite3.Connection, wanted: WantedBlock) -> ProfileBlock:
+    """What the runs of a block add up to."""
+    parts = _Parts()
+    parameters = profile_blocks.parameters_of(wanted.key)
+    _take_runs(connection, parameters, parts, limit=profile_blocks.BLOCK_RUNS)
+    return ProfileBlock(
+        wanted,
+        merged_profiles(parts.nodes),
+        parts.sketches,
+        tuple(parts.models.values()),
+        sum_of_times(parts.times),
+    )
+
+
+def _take_blocks(connection: sqlite3.Connection, kept: list[BlockKey], parts: _Parts) -> None:
+    for number, key in enumerate(kept):
+        is_merged = number < limits.MERGED_BLOCKS_MAX
+        for sums, sketch in profile_blocks.nodes_of(connection, key):
+            parts.nodes.append(_stored_node(sums))
+            if is_merged and sketch is not None:
+                parts.take_sketch(parts.nodes[-1].node_id, LatencySketch.from_bytes(sketch))
+        times = profile_blocks.times_of(connection, key) if is_merged else None
+        if times is not None:
+            parts.times.append(times)
+        for model in profile_blocks.models_of(connection, key) if is_merged else ():
+            parts.take_model(_stored_model(model))
+
+
+def _take_runs(
+    connection: sqlite3.Connection, parameters: dict[str, Any], parts: _Parts, *, limit: int
+) -> None:
+    """The stored profiles of some runs: sums of all of them, the rest of the `limit` newest."""
+    limited = {**parameters, "limit": limit, "rows": limits.MERGED_ROWS_MAX}
+    parts.nodes.extend(_stored_node(row) for row in connection.execute(_STORED_NODES, parameters))
     parts.times.extend(
         RunTimes.from_record(json.loads(text)) for (text,) in connection.execute(_STORED_TIMES, limited)
     )
     for model in connection.execute(_STORED_MODELS, limited):
         parts.take_model(_stored_model(model))
-    if found.run is not None:
-        percentiles = {
-            name: rest for name, *rest in connection.execute(_STORED_PERCENTILES, found.parameters)
-        }
-        parts.nodes = [_with_exact(node, percentiles[node.node_id]) for node in parts.nodes]
-        return
-    for name, sketch, *p95 in connection.execute(_STORED_SKETCHES, limited):
-        if sketch is not None:
-            parts.take_sketch(name, LatencySketch.from_bytes(sketch))
-        parts.take_p95(name, *p95)
+    for name, sketch in connection.execute(_STORED_SKETCHES, limited):
+        parts.take_sketch(name, LatencySketch.from_bytes(sketch))
+
+
+def _take_newest_p95(connection: sqlite3.Connection, found: ResolvedScope, parts: _Parts) -> None:
+    limited = {"limit": limits.HISTORY_LOOKED_AT_MAX, "rows": limits.MERGED_ROWS_MAX}
+    for row in connection.execute(_NEWEST_P95, found.parameters | limited):
+        parts.take_p95(*row)
+
+
+def _take_exact_percentiles(connection: sqlite3.Connection, found: ResolvedScope, parts: _Parts) -> None:
+    rows = connection.execute(_STORED_PERCENTILES, found.parameters)
+    percentiles = {name: rest for name, *rest in rows}
+    parts.nodes = [_with_exact(node, percentiles[node.node_id]) for node in parts.nodes]
+
+
+def _unprofiled(
+    connection: sqlite3.Connection, ranges: Iterable[dict[str, Any]]
+) -> Iterator[tuple[int, str, int, int]]:
+    for parameters in ranges:
+        yield from connection.execute(_UNPROFILED, parameters).fetchall()
 
 
 def _with_exact(node: NodeProfile, percentiles_ns: list[int | None]) -> NodeProfile:

@@ -13,7 +13,12 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger.profile_queries import final_profile, profile_report, waits_for_profile
+from configurable_agents.obsd.ledger.profile_queries import (
+    final_profile,
+    profile_report,
+    summed_block,
+    waits_for_profile,
+)
 from configurable_agents.obsd.ledger.scopes import (
     IN_SCOPE,
     IN_SCOPE_BY_START,
@@ -37,6 +42,7 @@ __all__ = [
     "resolve",
     "runs_waiting",
     "snapshot",
+    "summed_block",
     "waits_for_profile",
 ]
 

@@ -260,6 +260,45 @@ CREATE TABLE cache_totals (
     PRIMARY KEY (run, node, provider, model)
 ) WITHOUT ROWID;
 
+-- What the runs of an experiment add up to, by blocks of their ids: see ledger.profile_blocks.
+CREATE TABLE profile_blocks (
+    experiment INTEGER NOT NULL,
+    block      INTEGER NOT NULL,
+    runs       INTEGER NOT NULL,                   -- both as they were when the block was added up:
+    events     INTEGER NOT NULL,                   -- while they are the same, it holds
+    times      TEXT,                               -- JSON: runtime.time_report.RunTimes
+    PRIMARY KEY (experiment, block)
+) WITHOUT ROWID;
+
+CREATE TABLE profile_block_nodes (
+    experiment  INTEGER NOT NULL,
+    block       INTEGER NOT NULL,
+    node        INTEGER NOT NULL,
+    calls       INTEGER NOT NULL,
+    total_ns    INTEGER NOT NULL,
+    self_ns     INTEGER NOT NULL,
+    max_ns      INTEGER NOT NULL,
+    errors      INTEGER NOT NULL,
+    critical_ns INTEGER,
+    slack_ns    INTEGER,
+    sketch      BLOB,                              -- ledger.latency_sketch
+    PRIMARY KEY (experiment, block, node)
+) WITHOUT ROWID;
+
+CREATE TABLE profile_block_models (
+    experiment          INTEGER NOT NULL,
+    block               INTEGER NOT NULL,
+    provider            INTEGER NOT NULL,
+    model               INTEGER NOT NULL,
+    calls               INTEGER NOT NULL,
+    max_ns              INTEGER NOT NULL,
+    timed_output_tokens INTEGER NOT NULL,
+    generation_ns       INTEGER NOT NULL,
+    duration            BLOB NOT NULL,             -- ledger.latency_sketch
+    first_token         BLOB NOT NULL,
+    PRIMARY KEY (experiment, block, provider, model)
+) WITHOUT ROWID;
+
 -- Counts that outlive a restart.
 CREATE TABLE counters (
     name  TEXT PRIMARY KEY,                        -- events_committed, events_duplicate, events_purged,

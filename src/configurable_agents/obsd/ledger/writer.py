@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from configurable_agents.errors import LedgerBusyError, LedgerError, LedgerFullError, RecordRefusedError
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger import dead_letters, profile_store, repricing, retention
+from configurable_agents.obsd.ledger import dead_letters, profile_blocks, profile_store, repricing, retention
 from configurable_agents.obsd.ledger.bulk import BulkWrite
 from configurable_agents.obsd.ledger.calls import (
     CallKey,
@@ -29,7 +29,7 @@ from configurable_agents.obsd.ledger.database import BUSY_TIMEOUT_MS, open_for_w
 from configurable_agents.obsd.ledger.names import Names
 from configurable_agents.obsd.ledger.repricing import Repriced
 from configurable_agents.obsd.ledger.retention import Backlog, RetiredRun
-from configurable_agents.obsd.profiles import FinalProfile
+from configurable_agents.obsd.profiles import MadeProfile, ProfileBlock
 from configurable_agents.obsd.records import (
     Acknowledgement,
     Batch,
@@ -198,11 +198,22 @@ class SqliteLedger:
             change.write()
         return change.outcome
 
-    def store_profile(self, run_id: str, profile: FinalProfile, events: int) -> None:
-        """Keeps the profile of a run that is over, made from the first `events` events of it."""
+    def store_profiles(self, made: Sequence[MadeProfile]) -> list[int]:
+        """Keeps the profiles of runs that are over. Returns the rows of the runs."""
+        stored: list[int] = []
         with _Transaction(self):
-            run = self._connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()[0]
-            profile_store.store(self._connection, run, profile, events, self.name_id)
+            for run_id, profile, events in made:
+                row = self._connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+                if row is not None:
+                    profile_store.store(self._connection, row[0], profile, events, self.name_id)
+                    stored.append(row[0])
+        return stored
+
+    def store_profile_blocks(self, blocks: Sequence[ProfileBlock]) -> None:
+        """Keeps what runs add up to, for reports over many of them."""
+        with _Transaction(self):
+            for block in blocks:
+                profile_blocks.store(self._connection, block, self.name_id)
 
     def mark_interrupted(self, run_ids: Sequence[str]) -> list[str]:
         """Ends runs whose process is gone and that never said so. Returns those that were in flight."""
