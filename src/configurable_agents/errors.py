@@ -114,6 +114,10 @@ class LedgerBusyError(LedgerNotNowError):
     """Another program holds a lock on the ledger's file."""
 
 
+class OverloadedError(LedgerNotNowError):
+    """More arrives than is committed, and there is no room for more to wait."""
+
+
 class LedgerFullError(LedgerNotNowError):
     """The disk has no room for another commit. Nothing acknowledged is lost."""
 

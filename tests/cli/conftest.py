@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from configurable_agents.client.reports import DaemonStatus, ExporterStatus
+from configurable_agents.client.reports import DaemonStatus, ExporterStatus, PartStatus
 from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport, sorted_profiles
 from configurable_agents.telemetry import Status, Usage, WorkflowRunRecord
@@ -141,6 +141,15 @@ def sample_status() -> DaemonStatus:
         events_committed=1_204_331,
         events_refused={"bad_name": 3, "negative_duration": 1},
         events_pending=18,
+        parts=(
+            PartStatus("ledger", "stuck", 1_795_336_467_000_000_000, "another program holds the ledger"),
+            PartStatus("spools", "idle"),
+        ),
+        bytes_pending=1_800,
+        oldest_pending_ns=12_000_000_000,
+        events_acknowledged=1_000,
+        commit_p50_ns=1_200_000,
+        commit_p99_ns=9_000_000,
         runs_total=318,
         ledger_bytes=88_120_320,
         exporters=(mlflow,),

@@ -229,3 +229,12 @@ def test_a_report_says_what_other_stands_for():
     report = ProfileReport((NodeProfile(OTHER_NAME, 3, 30, 30, 10),), run_count=1)
     shown = text_of(profile_report(report, threshold_percent=50, width=100), 100)
     assert "__other__ is what came after the first names" in shown
+
+
+def test_the_status_says_what_is_stuck_and_why(samples):
+    shown = text_of(daemon_status(samples.status), 160)
+    assert "not serving" in shown
+    assert "ledger since" in shown
+    assert "another program holds the ledger" in shown
+    assert "spools" not in shown
+    assert "18 pending (1.8 kB, the oldest for 12.0 s)" in shown

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import anyio
 import pytest
 
-from configurable_agents.errors import LedgerError, LedgerFullError
+from configurable_agents.errors import LedgerError, LedgerFullError, OverloadedError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.app import WriterThread
 from configurable_agents.obsd.intake import Intake
@@ -43,8 +43,8 @@ class Ledger:
         return Committed([Acknowledgement(batch.first_sequence + 1) for batch in batches])
 
 
-def batch(number: int, *, events: int = 1) -> Batch:
-    return Batch(bytes(16), number, [None] * events)  # type: ignore[list-item]
+def batch(number: int, *, events: int = 1) -> Callable[[], Batch]:
+    return lambda: Batch(bytes(16), number, [None] * events)  # type: ignore[list-item]
 
 
 async def test_what_arrives_during_a_commit_is_committed_together_in_order() -> None:
@@ -128,6 +128,71 @@ async def test_a_sender_that_leaves_while_it_waits_for_room_leaves_no_trace() ->
     assert intake._pending_bytes == 0
 
 
+async def test_what_waits_for_room_waits_unread_and_what_is_turned_away_leaves_no_gap() -> None:
+    ledger = Ledger()
+    intake = Intake(ledger.commit, ledger.told.append)
+    await intake.put(batch(0), size_bytes=limits.PENDING_BYTES_MAX)
+    made: list[int] = []
+
+    def make(number: int) -> Callable[[], Batch]:
+        return lambda: (made.append(number), batch(number)())[1]
+
+    waiting = [
+        asyncio.ensure_future(intake.put(make(number), size_bytes=limits.ROOMLESS_BYTES_MAX // 4))
+        for number in range(4)
+    ]
+    await anyio.wait_all_tasks_blocked()
+    assert intake.bytes_pending == limits.PENDING_BYTES_MAX + limits.ROOMLESS_BYTES_MAX
+    assert made == [], "what waits for room waits as bytes"
+    with pytest.raises(OverloadedError):
+        await intake.put(make(8), size_bytes=1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(intake.run)
+        for _ in range(5):
+            ledger.may_end.release()
+        for put in waiting:
+            await (await put)
+        beyond = await intake.put(batch(9), size_bytes=1)
+        with pytest.raises(OverloadedError):
+            await beyond
+        assert intake.bytes_pending == 0, "the batch before it has not come again"
+        intake.close()
+    assert made == [8, 0, 1, 2, 3]
+    assert intake.bytes_pending == 0
+
+
+async def test_the_oldest_batch_says_how_long_it_has_waited_and_commits_how_long_they_took() -> None:
+    ledger, now = Ledger(), 100.0
+    intake = Intake(ledger.commit, ledger.told.append, clock=lambda: now)
+    assert (intake.oldest_pending_s, intake.commit_s(99), intake.has_work) == (0.0, None, False)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(intake.run)
+        await intake.put(batch(0, events=3), size_bytes=1)
+        await ledger.begun.acquire()
+        now = 105.0
+        assert (intake.oldest_pending_s, intake.has_work) == (5.0, True)
+        ledger.may_end.release()
+        await anyio.wait_all_tasks_blocked()
+        assert (intake.oldest_pending_s, intake.commit_s(50), intake.commit_s(99)) == (0.0, 5.0, 5.0)
+        assert (intake.commits, intake.events_acknowledged, intake.has_work) == (1, 3, False)
+        intake.close()
+
+
+async def test_work_that_failed_is_not_done_until_its_sender_has_had_time_to_try_again() -> None:
+    ledger, now = Ledger(), 100.0
+    ledger.failure = LedgerFullError("the disk is full")
+    intake = Intake(ledger.commit, ledger.told.append, clock=lambda: now)
+    outcome = await intake.put(batch(0), size_bytes=1)
+    ledger.may_end.release()
+    intake.close()
+    await intake.run()
+    with pytest.raises(LedgerFullError):
+        await outcome
+    assert (intake.has_work, intake.problem, intake.commits) == (True, "the disk is full", 0)
+    now = 131.0
+    assert not intake.has_work
+
+
 async def test_a_failed_commit_reaches_every_sender_and_the_next_goes_on() -> None:
     ledger = Ledger()
     ledger.failure = LedgerFullError("full")
@@ -159,7 +224,7 @@ async def test_after_a_refused_batch_its_producer_is_taken_no_further_until_that
         refused = await intake.put(batch(5), size_bytes=1)
         await ledger.begun.acquire()
         following = await intake.put(batch(6), size_bytes=1)
-        other = await intake.put(Batch(b"o" * 16, 1, [None]), size_bytes=1)  # type: ignore[list-item]
+        other = await intake.put(lambda: Batch(b"o" * 16, 1, [None]), size_bytes=1)  # type: ignore[list-item]
         ledger.may_end.release()
         with pytest.raises(LedgerFullError):
             await refused

@@ -11,7 +11,7 @@ from configurable_agents.observability.cost_summary import CallTotals, CostSumma
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
 from configurable_agents.telemetry import Status, Usage, WorkflowRunRecord
 from configurable_agents.wire import report_messages
-from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus, StorageStatus
+from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus, PartStatus, StorageStatus
 from configurable_agents.wire.v1 import reports_pb2 as pb
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -97,10 +97,14 @@ def test_a_status_arrives_whole() -> None:
             for index, field in enumerate(fields(StorageStatus))
         }
     )
+    part = PartStatus("ledger", "stuck", 201, "no room", is_vital=True)
     values |= {"events_refused": {"no_status": 3}, "exporters": (exporter,), "storage": storage}
+    values |= {"commit_p50_ns": 101, "commit_p99_ns": 102, "parts": (part,)}
     sent = DaemonStatus(**values)  # type: ignore[arg-type]
+    plain = {name: value for name, value in values.items() if name not in {"exporters", "storage", "parts"}}
     message = pb.DaemonStatus(
-        **{name: value for name, value in values.items() if name not in {"exporters", "storage"}},  # type: ignore[arg-type]
+        **plain,  # type: ignore[arg-type]
+        parts=[report_messages.part_to_message(part)],
         exporters=[report_messages.exporter_to_message(exporter)],
         storage=report_messages.storage_to_message(storage),
     )

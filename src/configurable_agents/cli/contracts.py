@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from configurable_agents.cli.escape import without_password
-from configurable_agents.client.reports import DaemonStatus, ExporterStatus
+from configurable_agents.client.reports import DaemonStatus, ExporterStatus, PartStatus
 from configurable_agents.errors import WireFormatError
 from configurable_agents.observability.known_cost import cost_of_run
-from configurable_agents.runtime.profile_report import milliseconds
+from configurable_agents.runtime.profile_report import milliseconds, milliseconds_if_known
 from configurable_agents.telemetry import WorkflowRunRecord
 from configurable_agents.wire.report_records import StorageStatus
 
@@ -64,7 +64,13 @@ def status_json(status: DaemonStatus) -> dict[str, Any]:
         "home": status.home,
         "address": status.address,
         "events_committed": status.events_committed,
+        "serving": status.is_serving,
+        "events_acknowledged": status.events_acknowledged,
         "events_pending": status.events_pending,
+        "bytes_pending": status.bytes_pending,
+        "oldest_pending_ms": milliseconds(status.oldest_pending_ns),
+        "commit_p50_ms": milliseconds_if_known(status.commit_p50_ns),
+        "commit_p99_ms": milliseconds_if_known(status.commit_p99_ns),
         "events_kept": status.events_kept,
         "events_purged": status.events_purged,
         "events_removed": status.events_removed,
@@ -79,6 +85,7 @@ def status_json(status: DaemonStatus) -> dict[str, Any]:
         "ledger_bytes": status.ledger_bytes,
         "spool_bytes": status.spool_bytes,
         "exporters": [exporter_json(exporter) for exporter in status.exporters],
+        "parts": [part_json(part) for part in status.parts],
         "storage": storage_json(status.storage),
     }
 
@@ -100,6 +107,18 @@ def storage_json(storage: StorageStatus) -> dict[str, Any]:
         "runs_retired": storage.runs_retired,
         "runs_retired_for_size": storage.runs_retired_for_size,
         "runs_removed": storage.runs_removed,
+    }
+
+
+def part_json(part: PartStatus) -> dict[str, Any]:
+    since = part.stuck_since_unix_ns
+    return {
+        "name": part.name,
+        "state": part.state,
+        "vital": part.is_vital,
+        "stuck_since_unix_ns": since or None,
+        "stuck_since_at": utc_time(since) if since else None,
+        "problem": without_password(part.problem) or None,
     }
 
 

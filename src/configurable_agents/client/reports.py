@@ -20,12 +20,12 @@ from configurable_agents.observability.cost_summary import CostSummary
 from configurable_agents.observability.receipts import Receipt
 from configurable_agents.runtime.profile_report import ProfileReport
 from configurable_agents.telemetry import WorkflowRunRecord
-from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus, Scope
+from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus, PartStatus, Scope
 
 if TYPE_CHECKING:
     import grpc
 
-__all__ = ["DaemonStatus", "ExporterStatus", "ReportClient", "Scope"]
+__all__ = ["DaemonStatus", "ExporterStatus", "PartStatus", "ReportClient", "Scope"]
 
 T = TypeVar("T")
 

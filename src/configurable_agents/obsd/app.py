@@ -35,6 +35,7 @@ from configurable_agents.obsd.lifecycle import RunKeeper
 from configurable_agents.obsd.lock import owning
 from configurable_agents.obsd.pricing import CallPricer
 from configurable_agents.obsd.producers import Producers
+from configurable_agents.obsd.progress import EXPORTER_STUCK_AFTER_S, Part, ProgressWatch
 from configurable_agents.obsd.receivers.grpc import TelemetryReceiver
 from configurable_agents.obsd.receivers.spool import SpoolReceiver
 from configurable_agents.obsd.records import Batch, Committed
@@ -61,7 +62,15 @@ STOP_GRACE_S = 5.0
 
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
-    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.max_metadata_size", limits.METADATA_BYTES_MAX),
+    ("grpc.absolute_max_metadata_size", limits.METADATA_BYTES_MAX),
+    ("grpc.max_concurrent_streams", limits.CONNECTION_STREAMS_MAX),
+    ("grpc.max_allowed_incoming_connections", limits.CONNECTIONS_MAX),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a message is as long as it looks
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", limits.PING_EVERY_MS_MIN),
+    ("grpc.http2.max_ping_strikes", limits.PING_STRIKES_MAX),
+    ("grpc.keepalive_time_ms", limits.KEEPALIVE_EVERY_MS),
+    ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MS),
     ("grpc.so_reuseport", 0),
 )
 
@@ -136,6 +145,8 @@ class Daemon:
             is_spooling=self._spool.is_spooling,
             profiled=self._exporter.notice,
         )
+        self._health = Health()
+        self._progress = ProgressWatch(self._parts(), changed=self._health.say)
         self._reports = ReportServicer(readers, live, self._gauges(), profiles_settled=self._keeper.settled)
         repricer = Repricer(ledger, write, readers, pricer, changed=self._repriced)
         self._repricing = RepricingServicer(repricer)
@@ -150,17 +161,18 @@ class Daemon:
                 add_reports(self._reports, server)
                 add_repricing(self._repricing, server)
                 add_timelines(self._timelines, server)
-                checks = await _add_health(server)
+                await self._health.add_to(server)
                 await _listen(server, self._home)
                 tasks.start_soon(self._spool.run)
                 tasks.start_soon(self._keeper.run)
                 tasks.start_soon(self._exporter.run)
                 tasks.start_soon(self._upkeep.run)
+                tasks.start_soon(self._progress.run)
                 ready()
                 _log.info("ready address=%s ledger=%s", self._home.address, self._home.ledger)
                 await self._stop.wait()
                 _log.info("stopping")
-                await checks.enter_graceful_shutdown()
+                await self._health.leave()
                 self._telemetry.stop_reading()
                 await server.stop(STOP_GRACE_S)
                 if not self._stop.has_failed:
@@ -193,17 +205,33 @@ class Daemon:
     def _gauges(self) -> DaemonGauges:
         return DaemonGauges(
             self._home,
-            events_pending=lambda: self._intake.events_pending,
             producers_connected=lambda: len(self._producers),
             spool_bytes=lambda: self._spool.spool_bytes,
             exporters=lambda: [self._exporter.status()],
             storage=self._storage,
             prices_problem=self._pricer.look_for_problem,
+            parts=self._progress.status,
+            intake=self._intake,
         )
 
     def _storage(self, connection: sqlite3.Connection) -> StorageStatus:
         known = self._disk.status(backlog(connection, self._exported_to))
         return replace(known, note=self._upkeep.note)
+
+    def _parts(self) -> list[Part]:
+        intake, spool, exporter = self._intake, self._spool, self._exporter
+        return [
+            Part("ledger", lambda: intake.has_work, lambda: intake.commits, lambda: intake.problem),
+            Part("spools", lambda: spool.has_work, lambda: spool.steps, lambda: spool.problem),
+            Part(
+                f"exporter {EXPORTER_NAME}",
+                lambda: exporter.has_work,
+                lambda: exporter.steps,
+                lambda: exporter.problem,
+                stuck_after_s=EXPORTER_STUCK_AFTER_S,
+                is_vital=False,
+            ),
+        ]
 
 
 class WriterThread:
@@ -242,6 +270,29 @@ class WriterThread:
         except LedgerError as error:
             self._failure = error
             raise
+
+
+class Health:
+    """The standard health service: of the daemon (the empty name) and of each of its services."""
+
+    def __init__(self) -> None:
+        self._checks: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
+
+    async def add_to(self, server: grpc.aio.Server) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(self._checks, server)
+        for service in ("", *_service_names()):
+            await self._checks.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    async def say(self, is_well: bool) -> None:  # noqa: FBT001 - the only thing there is to say
+        """Of what needs the ledger to be written to. Reports are answered all the same."""
+        answer = health_pb2.HealthCheckResponse
+        status = answer.SERVING if is_well else answer.NOT_SERVING
+        for service in ("", *_writing_service_names()):
+            await self._checks.set(service, status)
+
+    async def leave(self) -> None:
+        """Nothing is served from now on, whatever is said later."""
+        await self._checks.enter_graceful_shutdown()
 
 
 class StopSignals:
@@ -322,14 +373,6 @@ def _somebody_listens(path: Path) -> bool:
     return True
 
 
-async def _add_health(server: grpc.aio.Server) -> Any:
-    checks = health.aio.HealthServicer()  # type: ignore[attr-defined]
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    for service in ("", *_service_names()):
-        await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
-    return checks
-
-
 def _add_reflection(server: grpc.aio.Server) -> None:
     try:
         from grpc_reflection.v1alpha import reflection  # noqa: PLC0415 - a setting that is rarely on
@@ -343,10 +386,16 @@ def _add_reflection(server: grpc.aio.Server) -> None:
 
 def _service_names() -> tuple[str, ...]:
     return (
-        telemetry_pb2.DESCRIPTOR.services_by_name["TelemetryService"].full_name,
+        *_writing_service_names(),
         reports_pb2.DESCRIPTOR.services_by_name["ReportService"].full_name,
-        repricing_pb2.DESCRIPTOR.services_by_name["RepricingService"].full_name,
         timeline_pb2.DESCRIPTOR.services_by_name["TimelineService"].full_name,
+    )
+
+
+def _writing_service_names() -> tuple[str, ...]:
+    return (
+        telemetry_pb2.DESCRIPTOR.services_by_name["TelemetryService"].full_name,
+        repricing_pb2.DESCRIPTOR.services_by_name["RepricingService"].full_name,
     )
 
 

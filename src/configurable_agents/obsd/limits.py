@@ -16,9 +16,14 @@ BATCH_EVENTS_MAX = 2000
 PRODUCER_ID_BYTES = 16
 """A batch with an identity of another length is refused whole (INVALID_ARGUMENT)."""
 
-PENDING_BYTES_MAX = 32 * 1024 * 1024
-"""Received and not yet committed, of all connections. At the bound receivers stop reading, and HTTP/2
-flow control slows the senders; their events wait in their spools."""
+PENDING_BYTES_MAX = 8 * 1024 * 1024
+"""Decoded and not yet committed, of all connections: seven transactions of ordinary events, which take
+eight times their bytes. At the bound receivers stop reading, and HTTP/2 flow control slows the senders;
+their events wait in their spools."""
+
+ROOMLESS_BYTES_MAX = 64 * 1024 * 1024
+"""Received while so much is pending, still as bytes: a message of each stream. Beyond it a stream is ended
+(RESOURCE_EXHAUSTED); its events wait in its spool until it tries again."""
 
 REFUSED_PRODUCERS_MAX = 100_000
 """Producers of whom a batch could not be committed and has not come again. The one refused longest ago is
@@ -35,6 +40,24 @@ STREAM_PRODUCERS_MAX = 64
 
 STREAMS_MAX = 1024
 """Concurrent RPCs of all connections. Further ones are answered RESOURCE_EXHAUSTED."""
+
+CONNECTION_STREAMS_MAX = 256
+"""Concurrent RPCs of one connection. Further ones wait at their client for one to end."""
+
+CONNECTIONS_MAX = 1024
+"""Open connections. A further one is closed at once."""
+
+METADATA_BYTES_MAX = 8 * 1024
+"""Headers of one RPC. One with more is answered RESOURCE_EXHAUSTED."""
+
+PING_EVERY_MS_MIN = 10_000
+PING_STRIKES_MAX = 2
+"""A connection on which nothing runs and that pings more often than this, more often than that, is closed
+(ENHANCE_YOUR_CALM)."""
+
+KEEPALIVE_EVERY_MS = 60_000
+KEEPALIVE_TIMEOUT_MS = 20_000
+"""A connection that is silent is asked whether it is there, and closed when it does not answer."""
 
 LIVE_RUNS_MAX = 10_000
 """Runs with an analyzer in memory. Beyond it the one idle longest is let go; its report comes from

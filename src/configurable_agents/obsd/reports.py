@@ -23,6 +23,7 @@ from configurable_agents.client.home import Home
 from configurable_agents.errors import AgentsObsError, InvalidValueError, LedgerError, NotFoundError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.disk import file_bytes, files_of
+from configurable_agents.obsd.intake import Intake
 from configurable_agents.obsd.ledger import accounts, cache_queries, call_queries, cost_groups, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.runs import LiveRuns
@@ -30,11 +31,13 @@ from configurable_agents.runtime.profile_report import NodeProfile
 from configurable_agents.telemetry import Status, WorkflowRunRecord
 from configurable_agents.version import __version__
 from configurable_agents.wire import report_messages
-from configurable_agents.wire.report_records import ExporterStatus, Scope, StorageStatus
+from configurable_agents.wire.report_records import ExporterStatus, PartStatus, Scope, StorageStatus
 from configurable_agents.wire.v1 import reports_pb2 as pb
 from configurable_agents.wire.v1 import reports_pb2_grpc
 
 T = TypeVar("T")
+NS_PER_S = 1_000_000_000
+
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -115,13 +118,14 @@ class DaemonGauges:
     """What only the running daemon knows of itself."""
 
     home: Home
-    events_pending: Callable[[], int]
     producers_connected: Callable[[], int]
     spool_bytes: Callable[[], int]
     exporters: Callable[[], list[ExporterStatus]]
     """Without their accounts, which are in the ledger."""
     prices_problem: Callable[[], str]
     """Reads a file."""
+    parts: Callable[[], list[PartStatus]]
+    intake: Intake
     storage: Callable[[sqlite3.Connection], StorageStatus] = lambda _: StorageStatus()
     """Without what the ledger itself counts."""
     started_unix_ns: int = field(default_factory=time.time_ns)
@@ -219,7 +223,13 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
             events_committed=counts.events_committed,
             events_duplicate=counts.events_duplicate,
             events_refused=counts.events_refused,
-            events_pending=gauges.events_pending(),
+            events_pending=gauges.intake.events_pending,
+            bytes_pending=gauges.intake.bytes_pending,
+            oldest_pending_ns=int(gauges.intake.oldest_pending_s * NS_PER_S),
+            events_acknowledged=gauges.intake.events_acknowledged,
+            commit_p50_ns=_in_ns(gauges.intake.commit_s(50)),
+            commit_p99_ns=_in_ns(gauges.intake.commit_s(99)),
+            parts=[report_messages.part_to_message(part) for part in gauges.parts()],
             names_folded=counts.names_folded,
             events_kept=looked_at.events_kept,
             events_purged=counts.events_purged,
@@ -271,6 +281,10 @@ def _look(connection: sqlite3.Connection, exporters: list[ExporterStatus]) -> _L
         accounts.events_kept(connection),
         [accounts.with_accounts(connection, each) for each in exporters],
     )
+
+
+def _in_ns(duration_s: float | None) -> int | None:
+    return None if duration_s is None else int(duration_s * NS_PER_S)
 
 
 def add_reports(servicer: ReportServicer, server: grpc.aio.Server) -> None:

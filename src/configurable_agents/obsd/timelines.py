@@ -84,7 +84,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
                 tuple(timeline_queries.live_runs(connection)),
                 counts.runs_live,
                 counts.events_committed,
-                self._gauges.events_pending(),
+                self._gauges.intake.events_pending,
                 timeline_queries.known_cost(connection),
                 tuple(accounts.with_accounts(connection, each) for each in exporters),
             )

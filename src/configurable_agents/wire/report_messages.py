@@ -12,7 +12,7 @@ from configurable_agents.observability.receipts import PriceEntry, Receipt
 from configurable_agents.runtime.profile_report import ProfileReport
 from configurable_agents.telemetry import LlmCall, PriceStatus, Status, WorkflowRunRecord
 from configurable_agents.wire.decode import llm_call_from_message, usage_from_message
-from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus, StorageStatus
+from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus, PartStatus, StorageStatus
 from configurable_agents.wire.time_messages import (
     model_from_message,
     model_to_message,
@@ -258,11 +258,22 @@ def storage_from_message(message: pb.StorageStatus) -> StorageStatus:
     return StorageStatus(**{name: getattr(message, name) for name in _STORAGE_FIELDS})
 
 
+def part_to_message(part: PartStatus) -> pb.PartStatus:
+    return pb.PartStatus(**part._asdict())
+
+
+def part_from_message(message: pb.PartStatus) -> PartStatus:
+    return PartStatus(*(getattr(message, name) for name in PartStatus._fields))
+
+
 def status_from_message(message: pb.DaemonStatus) -> DaemonStatus:
     return DaemonStatus(
         events_refused=dict(message.events_refused),
         exporters=tuple(exporter_from_message(each) for each in message.exporters),
         storage=storage_from_message(message.storage),
+        parts=tuple(part_from_message(each) for each in message.parts),
+        commit_p50_ns=message.commit_p50_ns if message.HasField("commit_p50_ns") else None,
+        commit_p99_ns=message.commit_p99_ns if message.HasField("commit_p99_ns") else None,
         **{name: getattr(message, name) for name in _STATUS_FIELDS},
     )
 
@@ -272,5 +283,5 @@ _EXPORTER_FIELDS = tuple(ExporterStatus.__dataclass_fields__)
 _STATUS_FIELDS = tuple(
     name
     for name in DaemonStatus.__dataclass_fields__
-    if name not in {"events_refused", "exporters", "storage"}
+    if name not in {"events_refused", "exporters", "storage", "parts", "commit_p50_ns", "commit_p99_ns"}
 )

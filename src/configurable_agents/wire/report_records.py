@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from configurable_agents.observability.known_cost import KnownCost
 from configurable_agents.runtime.past_runs import LiveRun
@@ -46,6 +47,20 @@ class ExporterStatus:
             + self.events_dropped
             + self.events_purged
         )
+
+
+class PartStatus(NamedTuple):
+    """A part of the daemon that works off what comes in."""
+
+    name: str
+    state: str
+    """`idle`, `working` or `stuck`."""
+    stuck_since_unix_ns: int = 0
+    """When it last moved; 0 unless it is stuck."""
+    problem: str = ""
+    """What it last complained of; empty when its last step went well."""
+    is_vital: bool = True
+    """Whether the daemon is not healthy when it is stuck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +122,20 @@ class DaemonStatus:
     """How often a node, a model or another name went to `__other__`."""
     prices_problem: str = ""
     """Why prices.toml, or an installed price table, is not used; empty: nothing is wrong."""
+    parts: tuple[PartStatus, ...] = ()
+    events_acknowledged: int = 0
+    """Since the daemon's start, duplicates and refused ones included."""
+    bytes_pending: int = 0
+    oldest_pending_ns: int = 0
+    """How long what waits longest has waited."""
+    commit_p50_ns: int | None = None
+    """Of the latest commits; `None` before the first."""
+    commit_p99_ns: int | None = None
+
+    @property
+    def is_serving(self) -> bool:
+        """What the health service says."""
+        return not any(part.is_vital and part.state == "stuck" for part in self.parts)
 
     @property
     def is_balanced(self) -> bool:

@@ -38,13 +38,18 @@ def daemon_status(status: DaemonStatus) -> Iterator[RenderableType]:
 
 def daemon_facts(status: DaemonStatus) -> Iterator[Fact]:
     refused = sum(status.events_refused.values())
+    yield from health_facts(status)
     yield Fact("since", figures.local_time(status.started_unix_ns))
     yield Fact("home", printable(status.home))
     yield Fact("address", printable(status.address))
     yield Fact("runs", f"{status.runs_live:,} live, {status.runs_total:,} in all")
     yield Fact("producers", f"{status.producers_connected:,} connected")
-    yield Fact("events", f"{status.events_committed:,} committed, {status.events_pending:,} pending")
+    yield Fact("events", f"{status.events_committed:,} committed, {pending(status)}")
     yield balance(status)
+    yield Fact("acknowledged", f"{status.events_acknowledged:,} since the start")
+    if status.commit_p50_ns is not None and status.commit_p99_ns is not None:
+        p50, p99 = figures.duration(status.commit_p50_ns), figures.duration(status.commit_p99_ns)
+        yield Fact("commits", f"p50 {p50}, p99 {p99}")
     yield Fact("sent again", f"{plural(status.events_duplicate, 'event')} recognised as known, kept once")
     yield Fact("refused", refusals(status.events_refused), ALARMING_STYLE if refused else "")
     if status.names_folded:
@@ -107,6 +112,25 @@ def balance(status: DaemonStatus) -> Fact:
     parts += [f"{printable(each.name)} accounts for {each.events_accounted:,}" for each in status.exporters]
     text = f"{status.events_committed:,} committed, but {'; '.join(parts)}; see: agents-obs verify"
     return Fact("accounts", text, ALARMING_STYLE)
+
+
+def health_facts(status: DaemonStatus) -> Iterator[Fact]:
+    """What is stuck, and what complains although it is not stuck yet."""
+    yield Fact("health", "serving") if status.is_serving else Fact("health", "not serving", ALARMING_STYLE)
+    for part in status.parts:
+        problem = f": {printable(without_password(part.problem))}" if part.problem else ""
+        if part.state == "stuck":
+            since = figures.local_time(part.stuck_since_unix_ns)
+            yield Fact("stuck", f"{printable(part.name)} since {since}{problem}", ALARMING_STYLE)
+        elif problem and part.is_vital:
+            yield Fact("problem", f"{printable(part.name)}{problem}", NOTABLE_STYLE)
+
+
+def pending(status: DaemonStatus) -> str:
+    if not status.events_pending:
+        return "0 pending"
+    age = figures.duration(status.oldest_pending_ns)
+    return f"{status.events_pending:,} pending ({figures.size(status.bytes_pending)}, the oldest for {age})"
 
 
 def refusals(events_refused: dict[str, int]) -> str:

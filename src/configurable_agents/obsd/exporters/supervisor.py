@@ -74,6 +74,8 @@ class ExportSupervisor:
         self._last_error = ""
         self._last_success_unix_ns = 0
         self._cursor = 0
+        self.steps = 0
+        """Exports that were saved."""
         self._news = anyio.Event()
         self._stopping = anyio.Event()
         self._finished = anyio.Event()
@@ -91,6 +93,15 @@ class ExportSupervisor:
             last_success_unix_ns=self._last_success_unix_ns,
             last_error=self._last_error,
         )
+
+    @property
+    def has_work(self) -> bool:
+        """Whether it exports, or tries to."""
+        return self._state in ("starting", "exporting", "retrying")
+
+    @property
+    def problem(self) -> str:
+        return self._last_error
 
     async def run(self) -> None:
         """Exports until it is cancelled, or `finish` has had its last export."""
@@ -165,6 +176,7 @@ class ExportSupervisor:
         self._cursor = outcome.cursor
         self._last_success_unix_ns = time.time_ns()
         self._last_error = ""
+        self.steps += 1
 
     def _note(self, error: Exception) -> None:
         if str(error) != self._last_error:

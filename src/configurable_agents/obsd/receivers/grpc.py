@@ -17,7 +17,6 @@ from configurable_agents.obsd.intake import Intake
 from configurable_agents.obsd.producers import Producers
 from configurable_agents.obsd.receivers.inlet import hand_in
 from configurable_agents.obsd.records import Acknowledgement
-from configurable_agents.wire.decode import decode_batch
 from configurable_agents.wire.v1 import telemetry_pb2 as pb
 
 SERVICE = "configurable_agents.wire.v1.TelemetryService"
@@ -55,9 +54,7 @@ class TelemetryReceiver:
 
     async def report_batch(self, data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> pb.Ack:
         try:
-            batch = decode_batch(data)
-            outcome = await hand_in(self._intake, batch, size_bytes=len(data))
-            self._producers.heard_unary(batch.producer_id)
+            outcome = await hand_in(self._intake, data, heard=self._producers.heard_unary)
             return _ack(await outcome)
         except AgentsObsError as error:
             await context.abort(*_status(error))
@@ -104,9 +101,7 @@ class _Stream:
             if data is grpc.aio.EOF:  # type: ignore[attr-defined]
                 return
             try:
-                batch = decode_batch(data)
-                self._note_producer(batch.producer_id)
-                outcome = await hand_in(self._intake, batch, size_bytes=len(data))
+                outcome = await hand_in(self._intake, data, heard=self._note_producer)
             except AgentsObsError as error:
                 self.error = error
                 return

@@ -33,7 +33,6 @@ from configurable_agents.errors import AgentsObsError, SpoolDamagedError, WireFo
 from configurable_agents.obsd.intake import Intake
 from configurable_agents.obsd.producers import Producers
 from configurable_agents.obsd.receivers.inlet import hand_in
-from configurable_agents.wire.decode import decode_batch
 from configurable_agents.wire.frames import batch_of_frames
 
 _log = logging.getLogger(__name__)
@@ -72,27 +71,37 @@ class SpoolReceiver:
         self._spooling: frozenset[bytes] = frozenset()
         self._unreadable: set[bytes] = set()
         self._next_tidy = 0.0
-        self._noted = ""
         self.spool_bytes = 0
         """Size of the spool folder at the last look."""
+        self.steps = 0
+        """Looks that came to their end, and parts of spools that were taken in."""
+        self.problem = ""
+        """Why the last look failed; empty when it did not."""
+        self._is_looking = False
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a look has begun and not ended, or has failed and will be tried again."""
+        return self._is_looking or bool(self.problem)
 
     async def run(self) -> None:
         while True:
+            self._is_looking = True
             try:
                 await self.look()
             except AgentsObsError as error:
-                self._note(f"spools wait: {error}")
+                self._note_problem(f"spools wait: {error}")
             except OSError as error:
-                self._note(f"the spool folder cannot be read: {error}")
+                self._note_problem(f"the spool folder cannot be read: {error}")
             else:
-                self._noted = ""
+                self.steps, self.problem = self.steps + 1, ""
+            self._is_looking = False
             await anyio.sleep(LOOK_EVERY_S)
 
-    def _note(self, reason: str) -> None:
-        """It is looked twice a second, and said once."""
-        if reason != self._noted:
-            self._noted = reason
-            _log.warning("%s", reason)
+    def _note_problem(self, problem: str) -> None:
+        if problem != self.problem:
+            _log.warning("%s", problem)
+        self.problem = problem
 
     async def look(self) -> None:
         """Takes in everything there is now from producers that are not connected."""
@@ -189,8 +198,9 @@ class SpoolReceiver:
 
     async def _commit(self, segment: Segment, chunk: Chunk) -> None:
         data = batch_of_frames(segment.producer_id, chunk.first_sequence, chunk.frames)
-        outcome = await hand_in(self._intake, decode_batch(data), size_bytes=len(data))
+        outcome = await hand_in(self._intake, data)
         await outcome
+        self.steps += 1
 
 
 def _next_chunk(segment: Segment, position: _Position) -> Chunk | None:

@@ -391,7 +391,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DaemonStatus(_message.Message):
-    __slots__ = ("version", "pid", "started_unix_ns", "home", "address", "events_committed", "events_duplicate", "events_refused", "events_pending", "runs_live", "runs_total", "ledger_bytes", "spool_bytes", "producers_connected", "exporters", "names_folded", "events_kept", "events_purged", "events_removed", "prices_problem", "storage")
+    __slots__ = ("version", "pid", "started_unix_ns", "home", "address", "events_committed", "events_duplicate", "events_refused", "events_pending", "runs_live", "runs_total", "ledger_bytes", "spool_bytes", "producers_connected", "exporters", "names_folded", "events_kept", "events_purged", "events_removed", "prices_problem", "storage", "parts", "events_acknowledged", "bytes_pending", "oldest_pending_ns", "commit_p50_ns", "commit_p99_ns")
     class EventsRefusedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -420,6 +420,12 @@ class DaemonStatus(_message.Message):
     EVENTS_REMOVED_FIELD_NUMBER: _ClassVar[int]
     PRICES_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     STORAGE_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PENDING_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_PENDING_NS_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_P50_NS_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_P99_NS_FIELD_NUMBER: _ClassVar[int]
     version: str
     pid: int
     started_unix_ns: int
@@ -441,7 +447,27 @@ class DaemonStatus(_message.Message):
     events_removed: int
     prices_problem: str
     storage: StorageStatus
-    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., home: _Optional[str] = ..., address: _Optional[str] = ..., events_committed: _Optional[int] = ..., events_duplicate: _Optional[int] = ..., events_refused: _Optional[_Mapping[str, int]] = ..., events_pending: _Optional[int] = ..., runs_live: _Optional[int] = ..., runs_total: _Optional[int] = ..., ledger_bytes: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., producers_connected: _Optional[int] = ..., exporters: _Optional[_Iterable[_Union[ExporterStatus, _Mapping]]] = ..., names_folded: _Optional[int] = ..., events_kept: _Optional[int] = ..., events_purged: _Optional[int] = ..., events_removed: _Optional[int] = ..., prices_problem: _Optional[str] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ...) -> None: ...
+    parts: _containers.RepeatedCompositeFieldContainer[PartStatus]
+    events_acknowledged: int
+    bytes_pending: int
+    oldest_pending_ns: int
+    commit_p50_ns: int
+    commit_p99_ns: int
+    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., home: _Optional[str] = ..., address: _Optional[str] = ..., events_committed: _Optional[int] = ..., events_duplicate: _Optional[int] = ..., events_refused: _Optional[_Mapping[str, int]] = ..., events_pending: _Optional[int] = ..., runs_live: _Optional[int] = ..., runs_total: _Optional[int] = ..., ledger_bytes: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., producers_connected: _Optional[int] = ..., exporters: _Optional[_Iterable[_Union[ExporterStatus, _Mapping]]] = ..., names_folded: _Optional[int] = ..., events_kept: _Optional[int] = ..., events_purged: _Optional[int] = ..., events_removed: _Optional[int] = ..., prices_problem: _Optional[str] = ..., storage: _Optional[_Union[StorageStatus, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[PartStatus, _Mapping]]] = ..., events_acknowledged: _Optional[int] = ..., bytes_pending: _Optional[int] = ..., oldest_pending_ns: _Optional[int] = ..., commit_p50_ns: _Optional[int] = ..., commit_p99_ns: _Optional[int] = ...) -> None: ...
+
+class PartStatus(_message.Message):
+    __slots__ = ("name", "state", "stuck_since_unix_ns", "problem", "is_vital")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STUCK_SINCE_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    IS_VITAL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: str
+    stuck_since_unix_ns: int
+    problem: str
+    is_vital: bool
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., stuck_since_unix_ns: _Optional[int] = ..., problem: _Optional[str] = ..., is_vital: _Optional[bool] = ...) -> None: ...
 
 class ExporterStatus(_message.Message):
     __slots__ = ("name", "target", "state", "events_exported", "events_waiting", "events_set_aside", "last_success_unix_ns", "last_error", "runs_waiting", "events_dropped", "events_purged")
