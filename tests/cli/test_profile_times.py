@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 
 import pytest
 from rich.cells import cell_len
@@ -11,9 +12,11 @@ from rich.console import Console
 
 from configurable_agents.cli.figures import UNKNOWN, sparkline
 from configurable_agents.cli.render.profile import profile_report, what_if_lines
+from configurable_agents.cli.render.runs import bottleneck
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
 from configurable_agents.runtime.time_report import ModelProfile, RunTimes, Speedup, TimeClasses
 from configurable_agents.runtime.what_if import WhatIf
+from configurable_agents.telemetry import Status, WorkflowRunRecord
 
 S = 1_000_000_000
 
@@ -51,10 +54,47 @@ def test_the_node_to_speed_up_is_named_with_what_it_would_gain():
     assert (
         "◆ draft is on the critical path for 75 % of the wall; twice as fast would save 3.0 s (38 %)." in text
     )
-    assert "fetch has the highest total, but the run seldom waits for it." in text
+    assert (
+        "fetch has most self time, 57.1 % of it all, but the run waited for it for 12.5 % of the wall."
+        in text
+    )
     assert "Critical path: models 62.5 %, tools and code 25.0 %, between nodes 12.5 %" in text
     assert "One more execution at a time would save 500 ms." in text
     assert "▲ Slowest node: fetch (2000.00ms avg)" in text
+
+
+def test_where_both_measures_agree_one_is_said():
+    report = report_of()
+    draft = dataclasses.replace(report.nodes[1], total_ns=9 * S, self_ns=9 * S)
+    text = shown(dataclasses.replace(report, nodes=(draft, report.nodes[0])))
+
+    assert "◆ draft is on the critical path" in text
+    assert "self time" not in text
+
+
+def test_a_slowest_node_that_only_encloses_others_says_so():
+    report = report_of()
+    outer = NodeProfile("outer", 1, 10 * S, S, 10 * S, 0, 10 * S, critical_ns=S, slack_ns=0)
+    text = shown(dataclasses.replace(report, nodes=(outer, *report.nodes)))
+
+    assert "▲ Slowest node: outer (10000.00ms avg); 90.0 % of its time is that of nodes inside it" in text
+    assert "nodes inside it" not in shown(report)
+
+
+def run_that(report: ProfileReport) -> WorkflowRunRecord:
+    info = json.dumps(report.bottleneck_info())
+    return WorkflowRunRecord("r1", "support", "triage", Status.OK, S, 9 * S, bottleneck_info=info)
+
+
+def test_the_list_of_runs_names_the_bottleneck_that_the_advice_names():
+    report = report_of()
+    assert bottleneck(run_that(report)) == "draft (75.0 % of wall); fetch (57.1 % of self time)"
+    same = dataclasses.replace(report, nodes=(report.nodes[1],))
+    assert bottleneck(run_that(same)) == "draft (75.0 % of wall)"
+    waiting = bottleneck(run_that(report_of(between_s=13)))
+    assert waiting == "between nodes (65.0 % of wall); fetch (57.1 % of self time)"
+    unknown = dataclasses.replace(report, times=None)
+    assert bottleneck(run_that(unknown)) == "fetch (57.1 % of self time)"
 
 
 def test_time_between_nodes_is_not_blamed_on_a_node():

@@ -14,6 +14,11 @@ from configurable_agents.runtime.profile_report import milliseconds, millisecond
 from configurable_agents.telemetry import WorkflowRunRecord
 from configurable_agents.wire.report_records import StorageStatus
 
+CRITICAL_PATH_UNKNOWN = {
+    "critical_node": None,
+    "critical_percent_of_wall": None,
+    "between_nodes_percent_of_wall": None,
+}
 UNKNOWN_TO_MLFLOW = {"self_duration_ms": None, "error_count": None, "bottleneck_run_count": None}
 
 
@@ -52,7 +57,7 @@ def bottleneck_info(run: WorkflowRunRecord) -> dict[str, Any] | None:
         raise WireFormatError(f"the bottleneck_info of run {run.run_id} is not JSON") from error
     if not isinstance(info, dict):
         raise WireFormatError(f"the bottleneck_info of run {run.run_id} is not a JSON object")
-    return info
+    return CRITICAL_PATH_UNKNOWN | info
 
 
 def status_json(status: DaemonStatus) -> dict[str, Any]:

@@ -115,12 +115,24 @@ class ProfileReport:
         known = [node for node in self.nodes if node.critical_ns]
         return min(known, key=lambda node: (-(node.critical_ns or 0), node.node_id), default=None)
 
+    @property
+    def busiest_node(self) -> NodeProfile | None:
+        """The node with most self time; `None` when no node has run."""
+        return min(self.nodes, key=lambda node: (-node.self_ns, node.node_id), default=None)
+
+    @property
+    def between_nodes_prevails(self) -> bool:
+        """Whether more of the critical path is in no node than in any one node."""
+        critical = self.critical_node
+        most_ns = 0 if critical is None else critical.critical_ns or 0
+        return self.times is not None and self.times.between_ns > most_ns
+
     def advice(self) -> str | None:
         """One plain sentence on what to speed up first; `None` when the critical path is not known."""
         times, node = self.times, self.critical_node
         if times is None or not times.wall_ns:
             return None
-        if node is None or times.between_ns > (node.critical_ns or 0):
+        if node is None or self.between_nodes_prevails:
             share = percent(times.between_ns, times.wall_ns)
             return (
                 f"{share:.0f} % of the wall is between nodes: the workflow's own code, or waiting;"
@@ -171,9 +183,20 @@ class ProfileReport:
         }
 
     def bottleneck_info(self) -> dict[str, Any]:
-        """What the ledger and MLflow keep of it: `slowest_node`, `bottlenecks`, `total_time_ms`."""
+        """What the ledger and MLflow keep of it: `slowest_node`, `bottlenecks`, `total_time_ms`; and where
+        the critical path is known, its node with most time and the shares of both measures."""
         whole = self.to_json()
-        return {key: whole[key] for key in ("slowest_node", "bottlenecks", "total_time_ms")}
+        info = {key: whole[key] for key in ("slowest_node", "bottlenecks", "total_time_ms")}
+        times, critical = self.times, self.critical_node
+        if times is None:
+            return info
+        critical_ns = 0 if critical is None else critical.critical_ns or 0
+        return {
+            **info,
+            "critical_node": whole["critical_node"],
+            "critical_percent_of_wall": percent(critical_ns, times.wall_ns),
+            "between_nodes_percent_of_wall": percent(times.between_ns, times.wall_ns),
+        }
 
 
 def sorted_profiles(nodes: list[NodeProfile]) -> tuple[NodeProfile, ...]:

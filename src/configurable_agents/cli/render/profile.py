@@ -165,9 +165,7 @@ def critical_lines(report: ProfileReport) -> Iterator[Text]:
         return
     yield Text()
     yield Text(f"{CRITICAL_SIGN} {printable(advice)}", style=NOTABLE_STYLE, overflow="fold")
-    if differs(report) and report.slowest_node is not None:
-        slowest = printable(report.slowest_node.node_id)
-        yield Text(f"    {slowest} has the highest total, but the run seldom waits for it.", overflow="fold")
+    yield from other_measure(report)
     parts = [
         f"{name} {percent_below(percent_of(value, times.wall_ns))}"
         for name, value in path_parts(times)
@@ -179,14 +177,18 @@ def critical_lines(report: ProfileReport) -> Iterator[Text]:
         yield Text(f"    One more execution at a time would save {saved}.", overflow="fold")
 
 
-def differs(report: ProfileReport) -> bool:
-    """Whether the node with the highest total is not the one with most critical time, nor close to it."""
-    slowest, critical = report.slowest_node, report.critical_node
-    if slowest is None or critical is None or slowest is critical:
-        return False
-    if slowest.self_ns * 2 < slowest.total_ns:  # its time is that of the nodes inside it
-        return False
-    return (slowest.critical_ns or 0) * 2 < (critical.critical_ns or 0)
+def other_measure(report: ProfileReport) -> Iterator[Text]:
+    """By self time another node may come first: then both are said."""
+    times, busiest = report.times, report.busiest_node
+    if times is None or busiest is None or busiest is report.critical_node:
+        return
+    share = percent_below(report.percent_of_total(busiest))
+    waited = percent_below(percent_of(busiest.critical_ns or 0, times.wall_ns))
+    yield Text(
+        f"    {printable(busiest.node_id)} has most self time, {share} of it all,"
+        f" but the run waited for it for {waited} of the wall.",
+        overflow="fold",
+    )
 
 
 def path_parts(times: RunTimes) -> Iterator[tuple[str, int]]:
@@ -257,6 +259,9 @@ def closing_lines(report: ProfileReport, threshold_percent: float) -> Iterator[T
     slowest = report.slowest_node
     if slowest is not None:
         line = f"Slowest node: {printable(slowest.node_id)} ({slowest.avg_ns / 1e6:.2f}ms avg)"
+        if slowest.self_ns * 2 < slowest.total_ns:
+            inside = percent_of(slowest.total_ns - slowest.self_ns, slowest.total_ns)
+            line += f"; {percent_below(inside)} of its time is that of nodes inside it"
         yield Text(f"{SLOWEST_SIGN} {line}", style=NOTABLE_STYLE, overflow="fold")
     bottlenecks = report.bottlenecks(threshold_percent)
     if not bottlenecks:

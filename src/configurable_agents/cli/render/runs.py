@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -130,9 +131,21 @@ def cost(run: WorkflowRunRecord, decimals: int, *, padded: bool) -> str:
 
 
 def bottleneck(run: WorkflowRunRecord) -> str:
-    """The node with the highest share above the threshold; a dash when there is none."""
+    """What the run waited for most, and the node above the threshold of self time where that is another."""
     info = bottleneck_info(run) or {}
-    found = info.get("bottlenecks") or []
-    if not found:
-        return figures.UNKNOWN
-    return f"{printable(str(found[0]['node_id']))} ({percent_below(float(found[0]['percent_of_total']))})"
+    path_known = info.get("between_nodes_percent_of_wall") is not None
+    named = [waited_for(info)] if path_known else []
+    busiest = next(iter(info.get("bottlenecks") or []), None)
+    if busiest is not None and not (named and busiest["node_id"] == info["critical_node"]):
+        share = percent_below(float(busiest["percent_of_total"]))
+        named.append(f"{printable(str(busiest['node_id']))} ({share} of self time)")
+    return "; ".join(named) or figures.UNKNOWN
+
+
+def waited_for(info: dict[str, Any]) -> str:
+    """`draft (71.0 % of wall)`."""
+    node, between = info["critical_node"], float(info["between_nodes_percent_of_wall"])
+    share = float(info["critical_percent_of_wall"])
+    if node is None or between > share:
+        return f"between nodes ({percent_below(between)} of wall)"
+    return f"{printable(str(node))} ({percent_below(share)} of wall)"
