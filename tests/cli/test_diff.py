@@ -61,6 +61,32 @@ def test_a_change_within_the_noise_of_past_runs_is_not_notable():
     assert noise_percent([0, 0, 0, 0, 0]) is None
 
 
+def said(before, after, past) -> str:
+    console = Console(file=io.StringIO(), width=120, highlight=False)
+    with console.capture() as capture:
+        for part in diff_report(compared(before, after, past), "a", "b", width=120):
+            console.print(part)
+    return capture.get()
+
+
+def test_it_is_said_how_the_figures_were_made():
+    one, several = said([run(10)], [run(11)], STEADY[:4]), said(STEADY, [run(11)], STEADY)
+
+    assert "Noise is not known: there are 4 past runs, and it takes 5. Every change counts." in one
+    assert "means per run" not in one
+    assert "Figures are means per run; p95 is the median of the p95 of the runs." in several
+    assert "Noise: two standard deviations of 5 past runs." in several
+    assert "within noise" not in one
+    assert "Every change counts" in markdown(compared([run(10)], [run(11)], []), "a", "b")
+
+
+def test_p95_over_several_runs_is_the_median_of_theirs():
+    found = compared([run(10), run(12), run(90)], [run(20)], [])
+
+    assert of(found, "p95", "draft").before == 6 * S
+    assert of(found, "total", "draft").before == pytest.approx(112 / 3 * S)
+
+
 def test_one_run_that_went_wrong_does_not_widen_the_noise():
     assert noise_percent([9.8, 9.9, 10, 10.1, 10.2, 500]) < 10
 

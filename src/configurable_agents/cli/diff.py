@@ -76,7 +76,8 @@ def diff(
 ) -> None:
     """What changed between two runs, two experiments, or two times.
 
-    Figures are means per run; noise is how far the runs before A lie apart (two standard deviations).
+    Figures are means per run, p95 the median of the p95 of the runs. Noise is how far the runs before A lie
+    apart (two standard deviations); with fewer than 5 of them it is not known, and every change counts.
     """
     limits = parse_limits(fail_on) if fail_on is not None else []
     with sources.daemon(home_of(home)) as client:

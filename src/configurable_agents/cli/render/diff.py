@@ -22,7 +22,7 @@ from configurable_agents.cli.render.tables import (
 )
 from configurable_agents.observability.cost_summary import plural
 from configurable_agents.observability.known_cost import LOWER_BOUND_SIGN
-from configurable_agents.runtime.comparison import Change, Comparison
+from configurable_agents.runtime.comparison import NOISE_RUNS_MIN, Change, Comparison
 
 BETTER_STYLE = "bold green"
 ROWS_MAX = 60
@@ -52,11 +52,21 @@ def diff_report(found: Comparison, before: str, after: str, *, width: int) -> It
         yield Text()
     if note := coverage_note(found):
         yield Text(note, style=NOTABLE_STYLE)
-    if not found.noise_runs:
-        return
-    yield Text(
-        f"Noise: two standard deviations of {plural(found.noise_runs, 'past run')}.", style=QUIET_STYLE
-    )
+    for note in notes(found):
+        yield Text(note, style=QUIET_STYLE, overflow="fold")
+
+
+def notes(found: Comparison) -> Iterator[str]:
+    """How the figures were made."""
+    if found.before_runs > 1 or found.after_runs > 1:
+        yield "Figures are means per run; p95 is the median of the p95 of the runs."
+    if found.noise_runs < NOISE_RUNS_MIN:
+        yield (
+            f"Noise is not known: there are {plural(found.noise_runs, 'past run')}, and it takes"
+            f" {NOISE_RUNS_MIN}. Every change counts."
+        )
+    else:
+        yield f"Noise: two standard deviations of {plural(found.noise_runs, 'past run')}."
 
 
 def coverage_note(found: Comparison) -> str:
