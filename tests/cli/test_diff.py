@@ -234,7 +234,7 @@ def test_the_command_compares_real_runs_and_says_by_its_exit_code_what_grew(daem
 
     def diff(*arguments: str) -> tuple[int, str, str]:
         home = ["--home", str(daemon.home.folder)]
-        code = run_program(lambda: app(["diff", *arguments, *home], standalone_mode=True))
+        code = run_program(lambda: app(["diff", *arguments, *home]))
         return code, *capsys.readouterr()
 
     code, out, err = diff("main", "branch", "--fail-on", "cost>+100%,tokens>+500%", "--json")

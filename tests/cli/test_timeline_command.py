@@ -35,7 +35,7 @@ def ask(daemon, eventually, capsys) -> Callable[..., tuple[int, str, str]]:
 
     def run(*arguments: str) -> tuple[int, str, str]:
         home = ["--home", str(daemon.home.folder)]
-        code = run_program(lambda: app([*arguments, *home], standalone_mode=True))
+        code = run_program(lambda: app([*arguments, *home]))
         return code, *capsys.readouterr()
 
     return run

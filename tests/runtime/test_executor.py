@@ -315,8 +315,8 @@ RUNNER_PACKAGES = ("langgraph", "langchain", "langchain_core", "pydantic", "yaml
     [
         "import configurable_agents.runtime.executor",
         "import configurable_agents.cli.app",
-        "from configurable_agents.cli.app import app; app(['runs', '--help'], standalone_mode=False)",
-        "from configurable_agents.cli.app import app; app(['version'], standalone_mode=False)",
+        "from configurable_agents.cli.app import app; app(['runs', '--help'])",
+        "from configurable_agents.cli.app import app; app(['version'])",
         "import configurable_agents.core",
         "import configurable_agents.obsd.app",
     ],

@@ -166,7 +166,7 @@ def markdown(found: Comparison, before: str, after: str) -> str:
         lines.append("")
     if note := coverage_note(found):
         lines += [escaped(note), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *map(escaped, notes(found)), ""])
 
 
 def escaped(text: str) -> str:
