@@ -72,6 +72,10 @@ class Usage(NamedTuple):
     def total_tokens(self) -> int:
         return sum(self) - self.web_searches
 
+    def by_class(self) -> dict[str, int]:
+        """The counts under the names that reports and `prices.toml` have for the classes."""
+        return dict(zip(TOKEN_CLASSES, self, strict=True))
+
     @property
     def all_input_tokens(self) -> int:
         """Everything sent to the model, cached or not."""
@@ -91,6 +95,13 @@ class Usage(NamedTuple):
     def plus(self, other: Usage) -> Usage:
         """The class-wise sum. (`+` would join the tuples.)"""
         return Usage(*map(add, self, other))
+
+
+TOKEN_CLASSES = tuple(name.removesuffix("_tokens") for name in Usage._fields)
+"""What the classes are called wherever they are shown, in the order of `Usage`: `input`, `cache_read`, …
+
+`input_tokens` and `output_tokens` in a report are everything sent and everything produced.
+"""
 
 
 class Graph(NamedTuple):

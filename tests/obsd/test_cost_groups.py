@@ -77,8 +77,8 @@ def mixed(book: Any, events: Any) -> Any:
         (
             TOKEN_CLASS,
             {
-                "input_tokens": 4 * 2_500_000,
-                "output_tokens": 4 * 1_000_000,
+                "input": 4 * 2_500_000,
+                "output": 4 * 1_000_000,
                 "stated_cost": 7,
                 "no_usage": 0,
             },

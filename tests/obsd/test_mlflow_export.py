@@ -17,12 +17,13 @@ from configurable_agents.obsd.exporters import projection
 from configurable_agents.obsd.exporters.mlflow import NAME, MlflowExporter
 from configurable_agents.obsd.exporters.mlflow_batches import RunWriter
 from configurable_agents.obsd.exporters.protocol import ExportOutcome
-from configurable_agents.obsd.ledger import accounts, queries
+from configurable_agents.obsd.ledger import accounts, cost_groups, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.observability import mlflow_names as names
+from configurable_agents.observability.mlflow_tracker import read_experiment_costs
 from configurable_agents.runtime import bounds
 from configurable_agents.telemetry import Status
-from configurable_agents.wire.report_records import ExporterStatus
+from configurable_agents.wire.report_records import ExporterStatus, Scope
 
 
 class Store(NamedTuple):
@@ -170,6 +171,25 @@ def test_a_run_is_written_under_the_names_that_are_promised(
     assert export.artifact("agents_obs/cost.json")["total_cost_nanos"] == 10_500_000
     assert export.artifact("agents_obs/profile.json")["node_count"] == 2
     export.assert_balanced()
+
+
+def test_what_was_wasted_is_known_from_mlflow_alone(export: Export, whole_run: Any, events: Any) -> None:
+    failed = [
+        events.call("lost", started_unix_ns=events.T0, status=Status.ERROR),
+        events.call("dark", started_unix_ns=events.T0, status=Status.CANCELLED, model="nobody-knows"),
+    ]
+    export.commit([*whole_run(nodes=2), *failed])
+    export.commit(whole_run("other"), producer=bytes(15) + b"1")
+    export.all()
+    found = read_experiment_costs(export.experiment, export.client.tracking_uri).summary
+    ledger = export.book.ask(cost_groups.cost_with_wasted, Scope(experiment=export.experiment))
+    assert found.wasted == ledger.wasted
+    assert (found.wasted.calls, found.wasted.cost.known_nanos, found.wasted.cost.unknown_calls) == (
+        2,
+        3_500_000,
+        1,
+    )
+    assert (found.models, found.run_count) == (ledger.models, 2)
 
 
 def test_every_call_of_a_node_is_one_point_whose_step_is_its_number(

@@ -97,7 +97,7 @@ def test_the_old_price_stays_in_the_history_of_the_receipt(repriced: Any) -> Non
         lambda connection: call_queries.receipts(connection, Scope(), "call-0", limit=0)
     )
     assert (receipt.price.status, receipt.price.cost_nanos) == (PriceStatus.PRICED, NEW_NANOS)
-    assert receipt.price.card.overridden == ("input_tokens",)
+    assert receipt.price.card.overridden == ("input",)
     (former,) = receipt.history
     assert (former.cost_nanos, former.replaced_because) == (OLD_NANOS, "negotiated")
     assert former.card.overridden == ()

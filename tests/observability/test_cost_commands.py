@@ -162,7 +162,7 @@ class TestPrices:
         assert asked("cost-report", "--run", "later", home=home)["total_cost_nanos"] == 1_000_000_000
         assert asked("cost-report", "--run", "the-run", home=home)["total_cost_nanos"] == 12_000_000
         (receipt,) = asked("explain", "--run", "later", home=home)
-        assert receipt["rate_card"]["overridden"] == ["input_tokens"]
+        assert receipt["rate_card"]["overridden"] == ["input"]
 
     def test_show_needs_no_daemon_and_knows_dates_and_tiers(self, tmp_path):
         from configurable_agents.client.home import Home
@@ -170,7 +170,7 @@ class TestPrices:
         place = Home.from_environment(tmp_path)
         before = json.loads(run("prices", "show", "o3", "--as-of", "2025-06-01", "--json", home=place).stdout)
         after = json.loads(run("prices", "show", "o3", "--as-of", "2025-06-11", "--json", home=place).stdout)
-        assert (before["usd_per_million"]["input_tokens"], after["usd_per_million"]["input_tokens"]) == (
+        assert (before["usd_per_million"]["input"], after["usd_per_million"]["input"]) == (
             "10",
             "2",
         )

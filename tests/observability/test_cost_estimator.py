@@ -22,6 +22,7 @@ from configurable_agents.observability.cost_estimator import (
     Price,
 )
 from configurable_agents.observability.price_table import GenaiPriceTable, RateCard, Rates
+from configurable_agents.observability.usage import read_usage
 from configurable_agents.telemetry import NANOS_PER_USD, PriceStatus, Usage
 
 
@@ -241,7 +242,7 @@ def test_what_the_table_cannot_price_is_unpriced_with_a_reason(case: str) -> Non
 def test_audio_without_a_rate_is_unpriced_and_never_at_the_rate_of_text() -> None:
     found = price_of("openai", "gpt-4o-audio-preview", Usage(12, audio_input_tokens=69))
     assert found.status is PriceStatus.UNPRICED
-    assert found.reason == "the price table has no rate for audio_input_tokens of this model"
+    assert found.reason == "the price table has no rate for audio_input tokens of this model"
 
 
 def test_audio_with_a_rate_is_priced_by_it() -> None:
@@ -295,8 +296,8 @@ def test_the_receipt_names_table_model_tier_and_rates() -> None:
     assert (card.provider, card.model) == ("openai", "gpt-4o")
     assert card.table_version == ESTIMATOR.table_version == f"genai-prices {genai_prices.__version__}"
     rates = card.usd_per_million()
-    assert (rates["input_tokens"], rates["cache_read_tokens"]) == (Decimal("2.5"), Decimal("1.25"))
-    assert (rates["audio_input_tokens"], rates["web_searches"]) == (None, Decimal(10))
+    assert (rates["input"], rates["cache_read"]) == (Decimal("2.5"), Decimal("1.25"))
+    assert (rates["audio_input"], rates["web_searches"]) == (None, Decimal(10))
 
 
 def test_every_rate_of_the_table_is_a_whole_number_of_units() -> None:
@@ -411,3 +412,27 @@ def test_rounding_is_half_to_even_and_happens_once(fresh: int, out: int, rate: i
     )
     exact = Decimal((fresh + out) * rate) / 10**15
     assert found.cost_nanos == exact.quantize(Decimal(1), ROUND_HALF_EVEN)
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        ({"usage": {"prompt_tokens": -1, "completion_tokens": 2}}, "negative_token_count"),
+        ({"usage": {"prompt_tokens": 1.5, "completion_tokens": 2}}, "token_count_not_an_integer"),
+        ({"usage": {"prompt_tokens": 10**15, "completion_tokens": 2}}, "implausible_token_count"),
+        ({"usage": {"total_tokens": 12}}, "only_total_tokens"),
+        ({"usage": {"prompt_tokens": 0, "completion_tokens": 0}}, "zero_tokens"),
+        ({"usage": "many"}, "usage_not_an_object"),
+    ],
+)
+def test_a_usage_that_is_garbled_is_not_said_to_be_absent(response: object, reason: str) -> None:
+    anomalies = read_usage(response).anomalies
+    found = price_of("openai", "gpt-4o", None, anomalies=anomalies)
+    assert found.status is PriceStatus.NO_USAGE
+    assert found.reason == f"the usage of the response cannot be believed: {reason}"
+
+
+def test_a_response_without_usage_says_what_it_was_instead() -> None:
+    assert price_of("openai", "gpt-4o", None).reason == "the response carried no usage"
+    failed = price_of("openai", "gpt-4o", None, anomalies=read_usage({"error": {"code": 429}}).anomalies)
+    assert failed.reason == "the response carried no usage: error_response"

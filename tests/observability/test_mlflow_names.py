@@ -232,3 +232,12 @@ def test_the_names_are_known_without_mlflow() -> None:
     program = "import sys, configurable_agents.observability.mlflow_names; print('mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_tag_of_what_was_wasted_is_read_back_and_a_foreign_one_is_not() -> None:
+    wasted = CallTotals(2, 5, Usage(1, 2, 3), priced_calls=1, unpriced_calls=1, failed_calls=2)
+    tags = names.cost_tags(CostSummary(wasted=wasted))
+    assert names.wasted_totals(tags[names.TAG_WASTED]) == wasted
+    assert names.TAG_WASTED not in names.cost_tags(CostSummary())
+    for foreign in ("", "[", "7", "{}", "[1]", '["x"]', json.dumps([-1] * 21), "[" * 100_000):
+        assert names.wasted_totals(foreign) is None

@@ -295,7 +295,7 @@ def test_a_report_sums_the_exact_totals_of_all_runs_page_by_page(
     report = experiment.report()
     assert (report["experiment"], report["run_count"], report["call_count"]) == (experiment.name, 5, 5)
     assert (report["total_cost_nanos"], report["total_tokens"]) == (31, 50)
-    assert report["tokens"]["output_tokens"] == 15
+    assert report["tokens"]["output"] == 15
     assert report["by_provider"]["openai"]["models"]["gpt-4o"]["call_count"] == 5
 
 

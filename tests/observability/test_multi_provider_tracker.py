@@ -28,7 +28,7 @@ from configurable_agents.observability.multi_provider_tracker import (
     summary_from_json,
 )
 from configurable_agents.observability.usage import read_usage
-from configurable_agents.telemetry import PriceStatus, Usage
+from configurable_agents.telemetry import TOKEN_CLASSES, PriceStatus, Usage
 
 AT_NS = 1_767_225_600 * 10**9  # 2026-01-01
 
@@ -113,9 +113,13 @@ def test_a_tracked_call_gives_the_workflow_its_figures() -> None:
         "cost_nanos": 600 * 2_500 + 400 * 1_250 + 500 * 10_000,
         "price_status": "priced",
         "reason": "",
-        "cache_read_tokens": 400,
-        "cache_write_tokens": 0,
-        "reasoning_tokens": 60,
+        "tokens": {
+            **dict.fromkeys(TOKEN_CLASSES, 0),
+            "input": 600,
+            "cache_read": 400,
+            "output": 440,
+            "reasoning": 60,
+        },
         "anomalies": [],
     }
 
@@ -294,7 +298,7 @@ def test_summaries_of_several_runs_are_summed() -> None:
     both = tracker.get_cost_summary(runs=[one, two])
     assert both["total_cost_nanos"] == one["total_cost_nanos"] + two["total_cost_nanos"]
     assert (both["run_count"], both["call_count"]) == (2, 3)
-    assert both["tokens"]["cache_read_tokens"] == 900
+    assert both["tokens"]["cache_read"] == 900
 
 
 @pytest.mark.parametrize(

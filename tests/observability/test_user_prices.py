@@ -99,7 +99,7 @@ class TestWhatAnEntrySets:
     def test_the_receipt_says_which_rates_are_the_users(self, tmp_path):
         write(tmp_path, '[[price]]\nprovider="openai"\nmodel="gpt-4o"\noutput=12.5\n')
         card = CostEstimator.of_folder(tmp_path).rate_card("openai", "gpt-4o", at_unix_ns=AT)
-        assert card.overridden == ("output_tokens",)
+        assert card.overridden == ("output",)
         assert "prices.toml" in card.table_version
 
 

@@ -12,14 +12,14 @@ from configurable_agents.observability.cost_groups import CostGroup, GroupedCost
 from configurable_agents.observability.known_cost import LOWER_BOUND_SIGN, KnownCost
 from configurable_agents.observability.price_table import YOCTOS_PER_NANO
 from configurable_agents.observability.receipts import plain_usd
-from configurable_agents.telemetry import Usage
+from configurable_agents.telemetry import TOKEN_CLASSES
 
 FORMULA_SIGNS = ("=", "+", "-", "@")
 """Spreadsheets run cells that begin with one of these, blanks before it or not."""
 REST = "(others)"
 
 CSV_FIGURES = (
-    *("calls", "failed_calls", "merged_calls", *Usage._fields, "total_tokens", "cost_usd", "cost_nanos"),
+    *("calls", "failed_calls", "merged_calls", *TOKEN_CLASSES, "total_tokens", "cost_usd", "cost_nanos"),
     *("priced_calls", "stated_calls", "free_calls", "unpriced_calls", "no_usage_calls", "unpriced_tokens"),
     *("calls_covered_percent", "tokens_covered_percent", "wasted_calls", "wasted_cost_usd"),
     "wasted_calls_covered_percent",

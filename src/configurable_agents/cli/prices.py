@@ -32,11 +32,8 @@ from configurable_agents.observability.providers import (
     normalise_model,
 )
 from configurable_agents.observability.user_prices import UserPrices, UserPriceTable
-from configurable_agents.telemetry import Usage
 
 prices = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What calls cost, and why.")
-
-NAMES = {name: name.removesuffix("_tokens") for name in Usage._fields}
 
 ProviderOption = Annotated[
     str | None, typer.Option("--provider", "-p", metavar="NAME", help="Who serves the model.")
@@ -195,7 +192,7 @@ def card_text(card: RateCard) -> str:
         unit = "per thousand" if name == "web_searches" else "per million"
         mark = "  (prices.toml)" if name in card.overridden else ""
         if rate is not None:
-            lines.append(f"  {NAMES[name]:<15}${plain(rate)} {unit}{mark}")
+            lines.append(f"  {name:<15}${plain(rate)} {unit}{mark}")
     lines += [f"  above {start:,} input tokens other rates apply" for start, _ in card.tiers]
     return "\n".join(lines) + "\n"
 

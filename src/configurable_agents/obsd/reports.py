@@ -152,9 +152,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         scope = scope_of(request)
 
         def ask(connection: sqlite3.Connection) -> pb.CostSummary:
-            summary = queries.cost_summary(connection, scope)
-            wasted = cost_groups.wasted_totals(connection, scope)
-            return report_messages.cost_summary_to_message(replace(summary, wasted=wasted))
+            return report_messages.cost_summary_to_message(cost_groups.cost_with_wasted(connection, scope))
 
         return await self._answer(context, ask)
 

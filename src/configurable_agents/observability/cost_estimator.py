@@ -30,7 +30,7 @@ from configurable_agents.observability.providers import (
     normalise_model,
 )
 from configurable_agents.observability.user_prices import UserPriceTable
-from configurable_agents.telemetry import PriceStatus, Usage
+from configurable_agents.telemetry import TOKEN_CLASSES, PriceStatus, Usage
 
 CARDS_MAX = 4_096
 """Models (by provider, tier and batch) whose cards are kept; at the limit the oldest is forgotten."""
@@ -101,7 +101,7 @@ class CostEstimator:
         `anomalies` are those of the usage's reading: some mean that no single rate applies.
         """
         if usage is None:
-            listed = _NO_USAGE
+            listed = _no_usage(anomalies)
         elif provider in LOCAL_PROVIDERS:
             listed = _FREE
         else:
@@ -186,8 +186,19 @@ def _make_room(entries: dict[_CardKey, Any], key: _CardKey, entries_max: int) ->
 
 
 _STATED = "stated by the provider"
-_NO_USAGE = Price(PriceStatus.NO_USAGE, reason="the response carried no usage")
 _FREE = Price(PriceStatus.FREE, table_cost_nanos=0, reason="a local model")
+
+
+def _no_usage(anomalies: Collection[str]) -> Price:
+    """With the codes of what is odd about the response, which is nearly always the cause."""
+    garbled = [code for code in anomalies if code in codes.USAGE_UNKNOWN_CODES]
+    if garbled:
+        reason = f"the usage of the response cannot be believed: {', '.join(garbled)}"
+    elif anomalies:
+        reason = f"the response carried no usage: {', '.join(anomalies)}"
+    else:
+        reason = "the response carried no usage"
+    return Price(PriceStatus.NO_USAGE, reason=reason)
 
 
 def _unknown(provider: str, model: str) -> Price:
@@ -234,7 +245,7 @@ def _refusal(
     """Why the table's rates cannot price this call; empty when they can."""
     for position in rates.missing:
         if usage[position]:
-            return f"the price table has no rate for {Usage._fields[position]} of this model"
+            return f"the price table has no rate for {TOKEN_CLASSES[position]} tokens of this model"
     if anomalies:
         for code, why in _NOT_BY_TABLE.items():
             if code in anomalies:

@@ -126,6 +126,7 @@ def of_summary(summary: CostSummary, by: Sequence[str], *, sort: str, top: int) 
         by=tuple(by),
         groups=shown,
         totals=summary.totals,
+        wasted=summary.wasted,
         rest=rest,
         group_count=len(sums),
         experiment=summary.experiment,

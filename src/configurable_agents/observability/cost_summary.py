@@ -228,7 +228,7 @@ class CostSummary:
             "call_count": totals.calls,
             "failed_calls": totals.failed_calls,
             "merged_calls": totals.merged_calls,
-            "tokens": totals.usage._asdict(),
+            "tokens": totals.usage.by_class(),
             "coverage": totals.coverage(),
             "wasted": None if self.wasted is None else wasted_json(self.wasted),
             "most_expensive_provider": self.most_expensive_provider,
@@ -252,7 +252,7 @@ def totals_json(totals: CallTotals) -> dict[str, Any]:
         "call_count": totals.calls,
         "failed_calls": totals.failed_calls,
         "merged_calls": totals.merged_calls,
-        "tokens": totals.usage._asdict(),
+        "tokens": totals.usage.by_class(),
         "coverage": totals.coverage(),
     }
 

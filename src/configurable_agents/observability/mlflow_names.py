@@ -46,6 +46,8 @@ TAG_REPRICED = "agents_obs.repriced"
 """JSON: when and why prices of the run were changed after the fact, and its cost before and after."""
 TAG_COST = "agents_obs.cost"
 """The exact totals per model as compact JSON, so that reports need no artifact; absent when too long."""
+TAG_WASTED = "agents_obs.wasted"
+"""The exact totals of what of it was thrown away, in the same form; absent when that is not known."""
 TAG_NAME_PREFIX = "agents_obs.name."
 """`agents_obs.name.<encoded>` holds the original of a name that MLflow would refuse, as a JSON string."""
 
@@ -237,10 +239,13 @@ def _plain(nanos: int) -> str:
 def cost_tags(summary: CostSummary) -> dict[str, str]:
     """Coverage, exact totals and the originals of encoded names."""
     totals = summary.totals
-    tags = {TAG_COVERAGE: json.dumps({"summary": totals.coverage_sentence(), **totals.coverage()})}
+    coverage = {"summary": totals.coverage_sentence(), **totals.coverage()}
+    tags = {TAG_COVERAGE: json.dumps(coverage, ensure_ascii=False)}
     exact = _exact(summary)
     if len(exact) <= TAG_CHARS_MAX:
         tags[TAG_COST] = exact
+    if summary.wasted is not None:
+        tags[TAG_WASTED] = json.dumps(_exact_row(summary.wasted), separators=(",", ":"))
     for entry in summary.models:
         tags.update(filter(None, [name_tag(entry.model, chars_max=MODEL_CHARS_MAX)]))
     return tags
@@ -282,16 +287,12 @@ _EXACT_FIELDS = (
 
 
 def _exact(summary: CostSummary) -> str:
-    rows = [
-        [
-            entry.provider,
-            entry.model,
-            *(getattr(entry.totals, field) for field in _EXACT_FIELDS),
-            *entry.totals.usage,
-        ]
-        for entry in summary.models
-    ]
+    rows = [[entry.provider, entry.model, *_exact_row(entry.totals)] for entry in summary.models]
     return json.dumps(rows, separators=(",", ":"))
+
+
+def _exact_row(totals: CallTotals) -> list[int]:
+    return [*(getattr(totals, field) for field in _EXACT_FIELDS), *totals.usage]
 
 
 def exact_models(tag: str) -> tuple[ModelCost, ...] | None:
@@ -305,12 +306,24 @@ def exact_models(tag: str) -> tuple[ModelCost, ...] | None:
 
 def _exact_entry(row: list[Any]) -> ModelCost:
     provider, model, *figures = row
-    if not all(isinstance(name, str) for name in (provider, model)) or any(
-        type(figure) is not int or figure < 0 for figure in figures
-    ):
+    if not all(isinstance(name, str) for name in (provider, model)):
         raise ValueError(row)
+    return ModelCost(provider, model, _exact_totals(figures))
+
+
+def wasted_totals(tag: str) -> CallTotals | None:
+    """The figures of an `agents_obs.wasted` tag; `None` when it is not one."""
+    try:
+        row = json.loads(tag)
+        return _exact_totals(row) if isinstance(row, list) else None
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _exact_totals(figures: list[Any]) -> CallTotals:
+    if any(type(figure) is not int or figure < 0 for figure in figures):
+        raise ValueError(figures)
+    if len(figures) != len(_EXACT_FIELDS) + len(Usage._fields):
+        raise ValueError(figures)
     fields = dict(zip(_EXACT_FIELDS, figures, strict=False))
-    usage = Usage(*figures[len(_EXACT_FIELDS) :])
-    if len(figures) != len(_EXACT_FIELDS) + len(usage):
-        raise ValueError(row)
-    return ModelCost(provider, model, CallTotals(usage=usage, **fields))
+    return CallTotals(usage=Usage(*figures[len(_EXACT_FIELDS) :]), **fields)

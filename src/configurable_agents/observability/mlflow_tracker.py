@@ -14,9 +14,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ from configurable_agents.errors import (
 )
 from configurable_agents.observability import mlflow_names as names
 from configurable_agents.observability.cost_estimator import COST_NANOS_MAX
-from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost
+from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost, sum_totals
 from configurable_agents.observability.multi_provider_tracker import AssessedCall, MultiProviderCostTracker
 from configurable_agents.observability.providers import UNKNOWN_PROVIDER
 from configurable_agents.telemetry import NANOS_PER_USD, Usage
@@ -73,10 +73,7 @@ def read_experiment_costs(experiment_name: str, mlflow_uri: str | None = None) -
         client = _client(mlflow_uri)
         experiment_id = _experiment_id(client, experiment_name)
         found = costs_of_runs(_runs(client, experiment_id))
-    summary = CostSummary.of(
-        found.summary.models, experiment=experiment_name, run_count=found.summary.run_count
-    )
-    return found._replace(summary=summary)
+    return found._replace(summary=replace(found.summary, experiment=experiment_name))
 
 
 def costs_of_runs(runs: Iterable[Any]) -> ExperimentCosts:
@@ -93,9 +90,18 @@ def costs_of_runs(runs: Iterable[Any]) -> ExperimentCosts:
         children.setdefault(node.parent_id if node.parent_id in nodes else "", []).append(node)
     counted = _counted(nodes, children)
     return ExperimentCosts(
-        CostSummary.of((entry for node in counted for entry in node.models), run_count=len(counted)),
+        CostSummary.of(
+            (entry for node in counted for entry in node.models),
+            run_count=len(counted),
+            wasted=_sum_if_known([node.wasted for node in counted]),
+        ),
         classes_known=all(node.classes_known for node in counted),
     )
+
+
+def _sum_if_known(parts: Sequence[CallTotals | None]) -> CallTotals | None:
+    known = [part for part in parts if part is not None]
+    return sum_totals(known) if len(known) == len(parts) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,8 @@ class _RunCosts:
     is_ours: bool
     models: tuple[ModelCost, ...]
     classes_known: bool
+    wasted: CallTotals | None = None
+    """`None`: not known."""
 
     @classmethod
     def of(cls, run: Any) -> _RunCosts:
@@ -117,6 +125,7 @@ class _RunCosts:
             is_ours=names.TAG_RUN_ID in tags or names.TAG_COST in tags,
             models=models,
             classes_known=exact is not None or not models,
+            wasted=names.wasted_totals(tags[names.TAG_WASTED]) if names.TAG_WASTED in tags else None,
         )
 
     @property

@@ -13,7 +13,7 @@ from configurable_agents.observability.cost_summary import NO_CALLS, CallTotals,
 from configurable_agents.observability.merging import identifies_call, precedence
 from configurable_agents.observability.providers import detect_provider, normalise_model
 from configurable_agents.observability.usage import MODEL_NAME_TOO_LONG, UsageReading, read_usage
-from configurable_agents.telemetry import OTHER_NAME, Usage
+from configurable_agents.telemetry import OTHER_NAME, TOKEN_CLASSES, Usage
 
 if TYPE_CHECKING:
     from configurable_agents.observability.mlflow_tracker import ExperimentCosts, MLFlowTracker
@@ -62,9 +62,7 @@ class AssessedCall(NamedTuple):
             "cost_nanos": self.price.cost_nanos if known else None,
             "price_status": self.price.status.value,
             "reason": self.price.reason,
-            "cache_read_tokens": usage.cache_read_tokens,
-            "cache_write_tokens": usage.cache_write_tokens + usage.cache_write_1h_tokens,
-            "reasoning_tokens": usage.reasoning_tokens,
+            "tokens": usage.by_class(),
             "anomalies": list(self.reading.anomalies),
         }
 
@@ -109,7 +107,8 @@ class MultiProviderCostTracker:
     ) -> dict[str, Any]:
         """Assesses and adds one call. Empty `provider` or `model` are taken from the response.
 
-        The token counts include everything sent (cached too) and everything produced (reasoning too).
+        `input_tokens` is everything sent, cached or not, `output_tokens` everything produced, reasoning too;
+        `tokens` holds the classes they are made of.
         """
         return self.add(self.assess(provider, model, response))
 
@@ -274,7 +273,8 @@ def summary_from_json(data: Mapping[str, Any]) -> CostSummary:
 def _totals_from_json(part: Mapping[str, Any]) -> CallTotals:
     coverage = part["coverage"]
     tokens = part["tokens"]
-    usage = Usage(input_tokens=part["total_tokens"]) if tokens is None else Usage(**tokens)
+    total = part["total_tokens"]
+    usage = Usage(total) if tokens is None else Usage(*(tokens[name] for name in TOKEN_CLASSES))
     return CallTotals(
         calls=part["call_count"],
         cost_nanos=part["total_cost_nanos"] or 0,

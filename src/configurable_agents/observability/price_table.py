@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from configurable_agents.errors import ConfigurationError
-from configurable_agents.telemetry import Usage
+from configurable_agents.telemetry import TOKEN_CLASSES
 
 YOCTOS_PER_USD = 10**24
 YOCTOS_PER_NANO = 10**15
@@ -91,7 +91,7 @@ class RateCard:
     def usd_per_million(self) -> dict[str, Decimal | None]:
         """The base rates for people: dollars per million tokens, per thousand of `web_searches`."""
         shown: dict[str, Decimal | None] = {}
-        for position, name in enumerate(Usage._fields):
+        for position, name in enumerate(TOKEN_CLASSES):
             units = 1_000 if name == "web_searches" else 1_000_000
             rate = Decimal(self.rates.per_class[position] * units) / YOCTOS_PER_USD
             shown[name] = None if position in self.rates.missing else rate

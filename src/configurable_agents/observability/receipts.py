@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from configurable_agents.observability.cost_estimator import applicable_rates
 from configurable_agents.observability.cost_summary import usd
 from configurable_agents.observability.price_table import YOCTOS_PER_NANO, YOCTOS_PER_USD, RateCard
-from configurable_agents.telemetry import LlmCall, PriceStatus, Usage
+from configurable_agents.telemetry import TOKEN_CLASSES, LlmCall, PriceStatus, Usage
 
 PER_CALL = "per_call"
 """The line of a fee for the request itself."""
@@ -24,7 +24,7 @@ _EXACT = Context(prec=60)
 
 class ReceiptLine(NamedTuple):
     token_class: str
-    """A field of `Usage`, or `per_call`."""
+    """One of `TOKEN_CLASSES`, or `per_call`."""
     units: int
     """Tokens, requests or calls."""
     rate_yoctos: int | None
@@ -135,12 +135,12 @@ def receipt_lines(
     """The classes with tokens and what each costs by a card."""
     if card is None:
         return tuple(
-            ReceiptLine(name, count, None) for name, count in zip(Usage._fields, usage, strict=True) if count
+            ReceiptLine(name, count, None) for name, count in zip(TOKEN_CLASSES, usage, strict=True) if count
         )
     rates = applicable_rates(card, usage, anomalies)
     lines = [
         ReceiptLine(name, count, None if position in rates.missing else rates.per_class[position])
-        for position, (name, count) in enumerate(zip(Usage._fields, usage, strict=True))
+        for position, (name, count) in enumerate(zip(TOKEN_CLASSES, usage, strict=True))
         if count
     ]
     if card.per_call_yoctos:

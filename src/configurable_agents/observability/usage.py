@@ -58,7 +58,7 @@ UNKNOWN_SHAPE = "unknown_response_shape"
 UNREADABLE = "unreadable_response"
 NO_RESPONSE = "no_response"
 
-_USAGE_UNKNOWN_CODES = frozenset(
+USAGE_UNKNOWN_CODES = frozenset(
     {
         NEGATIVE_COUNT,
         COUNT_NOT_INTEGER,
@@ -69,6 +69,7 @@ _USAGE_UNKNOWN_CODES = frozenset(
         ZERO_TOKENS,
     }
 )
+"""Any of these makes the whole usage unknown: it is there and cannot be believed."""
 _XAI_TICKS_PER_NANO = 10
 _PROTOBUF_AUDIO, _PROTOBUF_IMAGE = 4, 2
 
@@ -585,7 +586,7 @@ def _split(
 
 def _note_missing_input(count: int | None, notes: list[str]) -> None:
     """A count that is there and cannot be believed is not missing."""
-    if count is None and _USAGE_UNKNOWN_CODES.isdisjoint(notes):
+    if count is None and USAGE_UNKNOWN_CODES.isdisjoint(notes):
         notes.append(INPUT_MISSING)
 
 
@@ -620,7 +621,7 @@ def _is_grounded(envelope: Any) -> bool:
 
 
 def _checked(usage: Usage, notes: list[str]) -> Usage | None:
-    if not _USAGE_UNKNOWN_CODES.isdisjoint(notes):
+    if not USAGE_UNKNOWN_CODES.isdisjoint(notes):
         return None
     if not any(usage):
         notes.append(ZERO_TOKENS)

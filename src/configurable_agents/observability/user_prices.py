@@ -41,7 +41,7 @@ from configurable_agents.observability.price_table import (
     Rates,
 )
 from configurable_agents.observability.providers import LOCAL_PROVIDERS, NAME_CHARS_MAX, canonical_provider
-from configurable_agents.telemetry import Usage
+from configurable_agents.telemetry import TOKEN_CLASSES, Usage
 
 FILE_NAME = "prices.toml"
 FILE_BYTES_MAX = 1024 * 1024
@@ -51,17 +51,7 @@ RATE_USD_MAX = 10**6
 
 ANY_TIER = "any"
 PER_CALL = "call"
-RATE_KEYS = {
-    "input": "input_tokens",
-    "cache_read": "cache_read_tokens",
-    "cache_write": "cache_write_tokens",
-    "cache_write_1h": "cache_write_1h_tokens",
-    "output": "output_tokens",
-    "reasoning": "reasoning_tokens",
-    "audio_input": "audio_input_tokens",
-    "audio_output": "audio_output_tokens",
-    "web_searches": "web_searches",
-}
+RATE_KEYS = dict(zip(TOKEN_CLASSES, Usage._fields, strict=True))
 """What a class is called in the file, and in `Usage`."""
 
 _WHOLE_OF_PART = {
@@ -234,6 +224,7 @@ def _with_entries(card: RateCard, applied: Sequence[PriceEntry], version: str) -
         rates.update(entry.rates)
     fees = [entry.per_call_yoctos for entry in applied if entry.per_call_yoctos is not None]
     tiers = {entry.tier for entry in applied if entry.tier and entry.tier != ANY_TIER}
+    classes = tuple(name for name, field in RATE_KEYS.items() if field in rates)
     return replace(
         card,
         table_version=version,
@@ -241,7 +232,7 @@ def _with_entries(card: RateCard, applied: Sequence[PriceEntry], version: str) -
         tiers=tuple((start, _with_rates(above, rates)) for start, above in card.tiers),
         tier="+".join(sorted({*filter(None, card.tier.split("+")), *tiers})),
         per_call_yoctos=fees[-1] if fees else card.per_call_yoctos,
-        overridden=(*(name for name in Usage._fields if name in rates), *(("per_call",) if fees else ())),
+        overridden=(*classes, "per_call") if fees else classes,
     )
 
 

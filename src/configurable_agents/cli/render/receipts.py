@@ -72,7 +72,7 @@ def rows(receipt: Receipt) -> Iterator[Row]:
 
 def line_cells(line: ReceiptLine) -> tuple[Cell, ...]:
     rate = line.rate_yoctos
-    name = "fee" if line.token_class == PER_CALL else line.token_class.removesuffix("_tokens")
+    name = "fee" if line.token_class == PER_CALL else line.token_class
     return (
         Cell(name.replace("_", " ")),
         Cell(figures.count(line.units)),

@@ -89,7 +89,7 @@ def totals(connection: sqlite3.Connection, head: RunHead) -> list[Point]:
 
 
 def final_figures(connection: sqlite3.Connection, head: RunHead) -> FinalFigures:
-    summary = export_queries.run_cost(connection, head.run_id)
+    summary = export_queries.final_cost(connection, head.run_id)
     profile = export_queries.run_profile(connection, head.run_id)
     tags = names.cost_tags(summary) | names.profile_tags(profile) | {names.TAG_RUN_ID: head.run_id}
     if head.repriced:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 from configurable_agents.obsd import limits
+from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.ledger.call_queries import rate_card
 from configurable_agents.obsd.ledger.scopes import IN_SCOPE, experiment_of, resolve
 from configurable_agents.observability.cost_groups import (
@@ -21,10 +23,10 @@ from configurable_agents.observability.cost_groups import (
     checked_dimensions,
     ranked,
 )
-from configurable_agents.observability.cost_summary import NO_CALLS, CallTotals
+from configurable_agents.observability.cost_summary import NO_CALLS, CallTotals, CostSummary
 from configurable_agents.observability.price_table import RateCard
-from configurable_agents.observability.receipts import PER_CALL, receipt_lines, shared_out
-from configurable_agents.telemetry import PriceStatus, Status, Usage
+from configurable_agents.observability.receipts import receipt_lines, shared_out
+from configurable_agents.telemetry import TOKEN_CLASSES, PriceStatus, Status, Usage
 from configurable_agents.wire.report_records import Scope
 
 _WASTED = """
@@ -157,6 +159,12 @@ def grouped_costs(
     )
 
 
+def cost_with_wasted(connection: sqlite3.Connection, scope: Scope) -> CostSummary:
+    """Costs by provider and model, and what of them was thrown away."""
+    summary = queries.cost_summary(connection, scope)
+    return replace(summary, wasted=wasted_totals(connection, scope))
+
+
 def wasted_totals(connection: sqlite3.Connection, scope: Scope) -> CallTotals:
     """Calls of a scope whose results were thrown away: see `_WASTED`."""
     total = NO_CALLS
@@ -228,7 +236,7 @@ def _classes(
     lines = receipt_lines(usage, card, anomalies)
     shares = shared_out(cost_nanos, lines) if status is PriceStatus.PRICED else {}
     for line in lines:
-        alone = Usage() if line.token_class == PER_CALL else Usage(**{line.token_class: line.units})
+        alone = Usage(*(line.units if line.token_class == name else 0 for name in TOKEN_CLASSES))
         share = shares.pop(line.token_class, 0)
         yield line.token_class, CallTotals.of_call(alone, status, share, failed=failed)
     if status is PriceStatus.STATED or not lines:

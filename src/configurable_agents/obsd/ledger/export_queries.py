@@ -6,7 +6,7 @@ import json
 import sqlite3
 from typing import Any, NamedTuple
 
-from configurable_agents.obsd.ledger import queries, timeline_queries
+from configurable_agents.obsd.ledger import cost_groups, queries, timeline_queries
 from configurable_agents.obsd.ledger.dead_letters import LetterState
 from configurable_agents.observability.cost_summary import CostSummary
 from configurable_agents.runtime.profile_report import ProfileReport
@@ -166,7 +166,12 @@ def finals_due(connection: sqlite3.Connection, exporter: str, cursor: int, *, li
 
 
 def run_cost(connection: sqlite3.Connection, run_id: str) -> CostSummary:
+    """So far; what of it was thrown away is left open."""
     return queries.cost_summary(connection, Scope(run_id=run_id))
+
+
+def final_cost(connection: sqlite3.Connection, run_id: str) -> CostSummary:
+    return cost_groups.cost_with_wasted(connection, Scope(run_id=run_id))
 
 
 def run_profile(connection: sqlite3.Connection, run_id: str) -> ProfileReport:
