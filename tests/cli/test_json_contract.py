@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from configurable_agents.cli.contracts import run_json, status_json
+from configurable_agents.cli.purge import purge_json
 from configurable_agents.errors import WireFormatError
 from configurable_agents.observability.cache_economics import CacheReport, CacheUse
 from configurable_agents.observability.cost_estimator import CostEstimator
@@ -21,6 +22,7 @@ from configurable_agents.runtime.past_runs import PastNode, PastRun
 from configurable_agents.runtime.time_report import ModelProfile, RunTimes, Speedup
 from configurable_agents.runtime.what_if import WhatIf
 from configurable_agents.telemetry import LlmCall, PriceStatus, Status, Usage
+from configurable_agents.wire.account_records import DeadLetterGroup, DeadLetters, PurgeReport
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "json.md"
 KEY_ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \|", re.MULTILINE)
@@ -129,6 +131,24 @@ def test_receipts_are_as_documented(contract):
     assert problems(listed, "list of explain --json", contract) == []
     assert listed[0]["lines"][0]["rate_usd"] == "2.5"
     assert listed[1]["lines"] == []
+
+
+def test_dead_letters_are_as_documented(contract):
+    groups = (
+        DeadLetterGroup("mlflow", "run", "research", 1, "deleted", 3, 1, 2),
+        DeadLetterGroup("mlflow", "", "", 3, "deleted", 3, 1, 2),
+    )
+    found = DeadLetters(groups, 2, 3, 0, 3).to_json()
+    assert problems(found, "dead-letters list --json", contract) == []
+    assert [group["state"] for group in found["groups"]] == ["set aside", "dropped"]
+
+
+@pytest.mark.parametrize("deleted", [[], ["m1"]])
+def test_a_purge_is_as_documented(contract, deleted):
+    report = PurgeReport("run", "research", 1, 25, mlflow_run_id="m1", purged=True, bytes_removed=True)
+    found = purge_json(report, report, deleted)
+    assert problems(found, "purge --json", contract) == []
+    assert found["mlflow_run_id_remaining"] == (None if deleted else "m1")
 
 
 def test_a_comparison_is_as_documented(contract):

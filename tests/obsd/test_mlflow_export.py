@@ -19,10 +19,13 @@ from configurable_agents.obsd.exporters.mlflow_batches import RunWriter
 from configurable_agents.obsd.exporters.protocol import ExportOutcome
 from configurable_agents.obsd.ledger import accounts, cost_groups, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
+from configurable_agents.obsd.ledger.dead_letters import LetterState
 from configurable_agents.observability import mlflow_names as names
+from configurable_agents.observability.mlflow_runs import MlflowRuns, delete_runs
 from configurable_agents.observability.mlflow_tracker import read_experiment_costs
 from configurable_agents.runtime import bounds
 from configurable_agents.telemetry import Status
+from configurable_agents.wire.account_records import DeadLetterFilter
 from configurable_agents.wire.report_records import ExporterStatus, Scope
 
 
@@ -341,6 +344,97 @@ def test_a_run_attached_to_an_mlflow_run_that_does_not_exist_holds_up_no_other(
     export.assert_balanced()
 
 
+def retry(export: Export, *, whole_run: bool = False) -> int:
+    """As `dead-letters retry` does."""
+    if whole_run:
+        return int(export.book.ledger.retry_whole_run(NAME, 1, 99))
+    return int(export.book.ledger.change_dead_letters(DeadLetterFilter(), LetterState.RETRYING, 99))
+
+
+def test_a_run_that_is_restored_in_mlflow_gets_what_was_set_aside_when_that_is_retried(
+    export: Export, whole_run: Any
+) -> None:
+    run = whole_run(nodes=6)
+    export.commit(run[:4])
+    export.once()
+    run_id = export.run().info.run_id
+    export.client.delete_run(run_id)
+    export.commit(run[4:], first=4)
+    export.all()
+    assert export.account.events_set_aside == len(run) - 4
+    export.client.restore_run(run_id)
+    assert retry(export) == len(run) - 4
+    for _ in range(2):  # killed after MLflow took it and before the daemon knew
+        export.begin_anew()
+        export.once(save=False)
+    export.all()
+    found = export.run()
+    assert (found.info.run_id, found.info.status) == (run_id, "FINISHED")
+    assert [step for step, _, _ in export.points("node_node-0_duration_ms")] == [1, 2, 3]
+    assert (found.data.metrics["llm_calls"], found.data.params["total_time_ms"]) == (6, "60.0")
+    assert (export.account.events_set_aside, export.account.events_exported) == (0, len(run))
+    export.assert_balanced()
+
+
+def test_what_is_retried_too_early_is_set_aside_again(export: Export, whole_run: Any) -> None:
+    export.client.delete_experiment(export.client.create_experiment(export.experiment))
+    export.commit(whole_run())
+    export.all()
+    assert retry(export) == 8
+    export.all()
+    assert export.account.events_set_aside == 8
+    found = export.client.get_experiment_by_name(export.experiment)
+    export.client.restore_experiment(found.experiment_id)
+    assert retry(export) == 8
+    export.all()
+    assert export.run().data.metrics["llm_calls"] == 3
+    assert export.account.events_exported == 8
+    export.assert_balanced()
+
+
+def test_a_run_that_mlflow_has_lost_altogether_is_made_anew_when_the_whole_run_is_retried(
+    export: Export, whole_run: Any
+) -> None:
+    export.commit(whole_run(nodes=4))
+    export.all()
+    lost = export.run().info.run_id
+    export.client.delete_run(lost)
+    export.client._tracking_client.store._hard_delete_run(lost)
+    assert retry(export, whole_run=True) == 10
+    export.all()
+    found = export.run()
+    assert found.info.run_id != lost
+    assert (found.info.status, found.data.metrics["llm_calls"]) == ("FINISHED", 4)
+    assert len(export.points("node_node-0_duration_ms")) == 2
+    assert export.account.events_exported == 10
+    export.assert_balanced()
+
+
+def test_a_store_that_only_lets_itself_be_read_holds_up_everything_and_says_so(
+    export: Export, whole_run: Any
+) -> None:
+    import mlflow
+
+    from configurable_agents.obsd.exporters.mlflow import failure
+
+    export.commit(whole_run())
+    database = export.client.tracking_uri.removeprefix("sqlite:///")
+    writable, export.client = (
+        export.client,
+        mlflow.MlflowClient(f"sqlite:///file:{database}?mode=ro&uri=true"),
+    )
+    export.begin_anew()
+    with pytest.raises(mlflow.exceptions.MlflowException) as refused:
+        export.once()
+    assert "attempt to write a readonly database" in failure(refused.value).error
+    assert (export.cursor, export.account.events_set_aside) == (0, 0)
+    export.client = writable
+    export.begin_anew()
+    export.all()
+    assert export.run().data.metrics["llm_calls"] == 3
+    export.assert_balanced()
+
+
 def test_a_deleted_experiment_is_set_aside_with_the_reason(export: Export, whole_run: Any) -> None:
     export.client.delete_experiment(export.client.create_experiment(export.experiment))
     export.commit(whole_run())
@@ -649,3 +743,23 @@ def test_the_ledger_is_not_read_while_mlflow_writes(export: Export, whole_run: A
     export.all()
     assert client.calls > 5
     assert client.read_during == []
+
+
+def test_of_the_mlflow_runs_of_a_run_all_are_deleted_but_one_that_the_workflow_made_itself(
+    export: Export, whole_run: Any
+) -> None:
+    export.commit(whole_run())
+    export.all()
+    made, experiment = export.run().info.run_id, export.run().info.experiment_id
+    twin = export.client.create_run(experiment, tags={names.TAG_RUN_ID: "run"}).info.run_id
+    other = export.client.create_run(experiment, tags={names.TAG_RUN_ID: "run-2"}).info.run_id
+    store = MlflowRuns(export.client.tracking_uri)
+    about: dict[str, Any] = {"experiment": export.experiment, "mlflow_run_id": made}
+    assert delete_runs(store, "run", **about, is_attached=True) == [twin]
+    assert delete_runs(store, "run", **about, is_attached=False) == [made]
+    assert delete_runs(store, "run", **about, is_attached=False) == [], "nothing is left to delete"
+    assert [run.info.run_id for run in export.runs()] == [other]
+    elsewhere = {"experiment": "renamed since", "mlflow_run_id": other, "is_attached": False}
+    assert delete_runs(store, "run-2", **elsewhere) == [other]
+    unknown = {"experiment": "none", "mlflow_run_id": "0" * 32, "is_attached": False}
+    assert delete_runs(store, "run", **unknown) == []

@@ -8,11 +8,13 @@ import typer
 
 from configurable_agents.cli import terminal
 from configurable_agents.cli.caches import cache_report
+from configurable_agents.cli.dead_letters import dead_letters
 from configurable_agents.cli.diff import diff
 from configurable_agents.cli.explain import explain
 from configurable_agents.cli.live import watch
 from configurable_agents.cli.prices import prices
 from configurable_agents.cli.program import Program
+from configurable_agents.cli.purge import purge
 from configurable_agents.cli.reports import cost_report, profile_report
 from configurable_agents.cli.reprice import reprice
 from configurable_agents.cli.run import run
@@ -60,6 +62,8 @@ app.command("timeline")(timeline)
 app.command("watch")(watch)
 app.command("diff")(diff)
 app.command("status")(status)
+app.add_typer(dead_letters, name="dead-letters")
+app.command("purge")(purge)
 app.command("run")(run)
 app.command("validate")(validate)
 app.command("graph")(graph)

@@ -24,7 +24,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from configurable_agents.client.home import Home, ensure_private_folder
 from configurable_agents.errors import AlreadyRunningError, DaemonStartError, LedgerError, LedgerNotNowError
 from configurable_agents.obsd import limits
+from configurable_agents.obsd.accounts import AccountsServicer, add_accounts
 from configurable_agents.obsd.config import Settings, load_settings
+from configurable_agents.obsd.dead_letters import DeadLetterOffice
 from configurable_agents.obsd.disk import DiskGuard
 from configurable_agents.obsd.exporters.supervisor import NAME as EXPORTER_NAME
 from configurable_agents.obsd.exporters.supervisor import ExportSupervisor
@@ -36,6 +38,7 @@ from configurable_agents.obsd.lock import owning
 from configurable_agents.obsd.pricing import CallPricer
 from configurable_agents.obsd.producers import Producers
 from configurable_agents.obsd.progress import EXPORTER_STUCK_AFTER_S, Part, ProgressWatch
+from configurable_agents.obsd.purging import Purger
 from configurable_agents.obsd.receivers.grpc import TelemetryReceiver
 from configurable_agents.obsd.receivers.spool import SpoolReceiver
 from configurable_agents.obsd.records import Batch, Committed
@@ -47,7 +50,7 @@ from configurable_agents.obsd.timelines import TimelineServicer, add_timelines
 from configurable_agents.obsd.upkeep import Upkeep
 from configurable_agents.observability.cost_estimator import CostEstimator
 from configurable_agents.wire.report_records import StorageStatus
-from configurable_agents.wire.v1 import reports_pb2, repricing_pb2, telemetry_pb2, timeline_pb2
+from configurable_agents.wire.v1 import accounts_pb2, reports_pb2, repricing_pb2, telemetry_pb2, timeline_pb2
 
 _log = logging.getLogger(__name__)
 
@@ -151,6 +154,19 @@ class Daemon:
         repricer = Repricer(ledger, write, readers, pricer, changed=self._repriced)
         self._repricing = RepricingServicer(repricer)
         self._timelines = TimelineServicer(readers, self._gauges())
+        self._accounts = AccountsServicer(
+            DeadLetterOffice(ledger, write, readers, exporter=EXPORTER_NAME, changed=self._exporter.notice),
+            Purger(
+                home,
+                ledger,
+                write,
+                readers,
+                exporter=EXPORTER_NAME,
+                export_paused=self._exporter.paused,
+                forget=live.forget,
+            ),
+            tracking_uri=self._exporter.tracking_uri,
+        )
 
     async def run(self, ready: Callable[[], None]) -> None:
         await self._keeper.remember()
@@ -161,6 +177,7 @@ class Daemon:
                 add_reports(self._reports, server)
                 add_repricing(self._repricing, server)
                 add_timelines(self._timelines, server)
+                add_accounts(self._accounts, server)
                 await self._health.add_to(server)
                 await _listen(server, self._home)
                 tasks.start_soon(self._spool.run)
@@ -388,6 +405,7 @@ def _service_names() -> tuple[str, ...]:
     return (
         *_writing_service_names(),
         reports_pb2.DESCRIPTOR.services_by_name["ReportService"].full_name,
+        accounts_pb2.DESCRIPTOR.services_by_name["AccountsService"].full_name,
         timeline_pb2.DESCRIPTOR.services_by_name["TimelineService"].full_name,
     )
 

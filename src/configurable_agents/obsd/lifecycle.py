@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import anyio
 
-from configurable_agents.errors import LedgerError, LedgerNotNowError
+from configurable_agents.errors import LedgerError, LedgerNotNowError, NotFoundError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger import profile_blocks, queries
 from configurable_agents.obsd.ledger.scopes import RUN_LAST
@@ -141,9 +141,12 @@ class RunKeeper:
         began = time.monotonic()
         while run_ids and len(made) < limits.PROFILES_STORED_MAX and time.monotonic() - began < STORE_EVERY_S:
             run_id = run_ids.popleft()
-            profile, events = await self._readers.ask(
-                partial(queries.final_profile, run_id=run_id, turn=self._readers.long_run)
-            )
+            try:
+                profile, events = await self._readers.ask(
+                    partial(queries.final_profile, run_id=run_id, turn=self._readers.long_run)
+                )
+            except NotFoundError:
+                continue  # it was purged meanwhile
             made.append(MadeProfile(run_id, profile, events))
         return made
 

@@ -121,6 +121,12 @@ RUNS_LISTED_DEFAULT = 20
 GROUPS_MAX = 10_000
 """Groups in one answer of GetGroupedCosts. The rest is added up in one more."""
 
+DEAD_LETTER_GROUPS_MAX = 1_000
+"""Runs and reasons in one answer of ListDeadLetters: the most frequent ones."""
+
+DEAD_LETTERS_PER_STEP = 10_000
+"""Dead letters that are tried again or dropped in one transaction. Events are taken in between."""
+
 RECEIPTS_MAX = 100
 """Receipts in one answer of ExplainCalls."""
 

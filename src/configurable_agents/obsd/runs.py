@@ -123,6 +123,12 @@ class LiveRuns:
         if len(self._over) > limits.LIVE_RUNS_MAX:
             self._over.popitem(last=False)
 
+    def forget(self, run_id: str) -> None:
+        """The run is gone from the ledger."""
+        self._runs.pop(run_id, None)
+        self._ended.pop(run_id, None)
+        self._over.pop(run_id, None)
+
     def want_profile(self, run_id: str) -> None:
         self._ended[run_id] = None
 

@@ -69,8 +69,8 @@ def read_experiment_costs(experiment_name: str, mlflow_uri: str | None = None) -
     Raises `NotFoundError` naming experiments there are, `ConfigurationError` for a URI that cannot be used,
     `MLflowUnavailableError` when MLflow is missing or does not answer.
     """
-    with _mlflow_errors():
-        client = _client(mlflow_uri)
+    with mlflow_errors():
+        client = open_client(mlflow_uri)
         experiment_id = _experiment_id(client, experiment_name)
         found = costs_of_runs(_runs(client, experiment_id))
     return found._replace(summary=replace(found.summary, experiment=experiment_name))
@@ -236,7 +236,7 @@ def _nanos(dollars: float) -> int:
 # --- reaching MLflow -------------------------------------------------------------------------------
 
 
-def _client(mlflow_uri: str | None) -> Any:
+def open_client(mlflow_uri: str | None) -> Any:
     try:
         import mlflow  # noqa: PLC0415 takes seconds
     except ImportError as error:
@@ -272,18 +272,18 @@ def _check_server(uri: str) -> None:
         return  # it answers; what it thinks of us is for the real request
     except (OSError, ValueError) as error:
         raise MLflowUnavailableError(
-            f"no MLflow server answers at {_without_password(uri)} ({error}); start it or check the URI"
+            f"no MLflow server answers at {without_user(uri)} ({error}); start it or check the URI"
         ) from error
 
 
-def _without_password(uri: str) -> str:
+def without_user(uri: str) -> str:
     parts = urlsplit(uri)
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host).geturl()
 
 
 @contextmanager
-def _mlflow_errors() -> Iterator[None]:
+def mlflow_errors() -> Iterator[None]:
     """Whatever MLflow or its database raises becomes one line of ours."""
     try:
         yield
@@ -372,7 +372,7 @@ class MLFlowTracker:
         result = self._cost_tracker.add(assessed)
         result["mlflow_run_id"] = None
         try:
-            with _mlflow_errors():
+            with mlflow_errors():
                 result["mlflow_run_id"] = self._log_call(assessed, run_id)
         except AgentsObsError as error:
             _log.warning("a call was tracked but not logged to MLflow: %s", error)
@@ -383,7 +383,7 @@ class MLFlowTracker:
 
         Raises `NotFoundError` for an unknown run, `MLflowUnavailableError`, `ConfigurationError`.
         """
-        with _mlflow_errors():
+        with mlflow_errors():
             wanted = run_id or _active_run_id()
             if wanted is None:
                 return self._cost_tracker.summary().to_json()
@@ -399,7 +399,7 @@ class MLFlowTracker:
         Params are write-once in MLflow: one that is already there with another value is left and logged as
         a warning. Raises `InvalidValueError` without a run, and as `get_workflow_cost_summary` does.
         """
-        with _mlflow_errors():
+        with mlflow_errors():
             wanted = run_id or _active_run_id()
             if wanted is None:
                 raise InvalidValueError(
@@ -418,7 +418,7 @@ class MLFlowTracker:
 
         Raises `NotFoundError` for an unknown run, `MLflowUnavailableError`, `ConfigurationError`.
         """
-        with _mlflow_errors():
+        with mlflow_errors():
             run = self._run(run_id)
             logged = run.data.tags.get(names.TAG_BOTTLENECK_INFO)
             info = _json_object(logged) if logged else None
@@ -429,7 +429,7 @@ class MLFlowTracker:
     def _client(self) -> Any:
         with self._lock:
             if self._made_client is None:
-                self._made_client = _client(self.tracking_uri)
+                self._made_client = open_client(self.tracking_uri)
             return self._made_client
 
     def _run(self, run_id: str) -> Any:
@@ -566,8 +566,8 @@ def read_experiment_durations(experiment_name: str, mlflow_uri: str | None = Non
     """
     durations: dict[str, list[float]] = {}
     run_count = 0
-    with _mlflow_errors():
-        client = _client(mlflow_uri)
+    with mlflow_errors():
+        client = open_client(mlflow_uri)
         for run in _runs(client, _experiment_id(client, experiment_name)):
             found = _node_durations(client, run)
             run_count += bool(found)

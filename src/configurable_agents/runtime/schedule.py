@@ -24,6 +24,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
+from configurable_agents.runtime.bounds import INT64_MAX
 from configurable_agents.runtime.self_time import Span
 from configurable_agents.telemetry import Graph
 
@@ -186,6 +187,7 @@ class Schedule:
 
 
 def clipped(times: Sequence[int], low: int, high: int) -> array[int]:
+    low, high = min(low, INT64_MAX), min(high, INT64_MAX)  # an end may lie beyond what a time can be
     if not times or (min(times) >= low and max(times) <= high):  # as nearly always, and much faster
         return array("q", times)
     return array("q", [min(max(time, low), high) for time in times])

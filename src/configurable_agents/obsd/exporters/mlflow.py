@@ -338,20 +338,20 @@ def main() -> int:
             artifact_location=artifact_location(home, uri),
         )
     except Exception as error:  # noqa: BLE001 - it is for the daemon to decide
-        os.write(answers, _failure(error).to_line())
+        os.write(answers, failure(error).to_line())
         return 1
     os.write(answers, ExportOutcome().to_line())
     for line in sys.stdin.buffer:
         try:
             outcome = exporter.export(ExportRequest.from_line(line).cursor)
         except Exception as error:  # noqa: BLE001 - it is for the daemon to decide
-            os.write(answers, _failure(error).to_line())
+            os.write(answers, failure(error).to_line())
             return 1
         os.write(answers, outcome.to_line())
     return 0
 
 
-def _failure(error: Exception) -> ExportOutcome:
+def failure(error: Exception) -> ExportOutcome:
     hopeless = isinstance(error, AgentsObsError | ImportError)
     return ExportOutcome(error=f"{type(error).__name__}: {first_line(error)}", hopeless=hopeless)
 

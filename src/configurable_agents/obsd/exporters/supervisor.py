@@ -76,9 +76,14 @@ class ExportSupervisor:
         self._cursor = 0
         self.steps = 0
         """Exports that were saved."""
+        self._turn = anyio.Lock()
         self._news = anyio.Event()
         self._stopping = anyio.Event()
         self._finished = anyio.Event()
+
+    @property
+    def tracking_uri(self) -> str:
+        return self._tracking_uri
 
     def notice(self) -> None:
         """There is something to export."""
@@ -126,6 +131,12 @@ class ExportSupervisor:
                 await self._wait_before_retry(HOPELESS_BACKOFF_S if hopeless else backoff_s)
         self._finished.set()
 
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Nothing is on its way to MLflow within; waits for what is, `EXPORT_DEADLINE_S` at most."""
+        async with self._turn:
+            yield
+
     async def finish(self) -> None:
         """Gives what has just been committed one last export, for `FINISH_S` at most."""
         self._stopping.set()
@@ -150,9 +161,10 @@ class ExportSupervisor:
                 await self._wait_for_news()
                 finishing = self._stopping.is_set()
             self._state = "exporting"
-            outcome = await worker.ask(ExportRequest(self._cursor), EXPORT_DEADLINE_S)
-            _raise_error(outcome)
-            await self._save(outcome)
+            async with self._turn:
+                outcome = await worker.ask(ExportRequest(self._cursor), EXPORT_DEADLINE_S)
+                _raise_error(outcome)
+                await self._save(outcome)
             more = outcome.more
             self._state = "idle" if not more else "exporting"
             if finishing:

@@ -82,6 +82,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA journal_size_limit = {limits.WAL_BYTES_MAX}")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")
+    # What is deleted is overwritten, also where a row grew and moved: a purge leaves no bytes behind.
+    connection.execute("PRAGMA secure_delete = ON")
+    # And none in a log that a killed daemon left.
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     assert_durable(connection)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:

@@ -140,6 +140,12 @@ def store(connection: sqlite3.Connection, found: ProfileBlock, name_id: Callable
     )
 
 
+def forget_block_of(connection: sqlite3.Connection, run: int) -> None:
+    """Within the caller's transaction: nothing is kept of the blocks that a run is in, with its names."""
+    for table in _TABLES:
+        connection.execute(f"DELETE FROM {table} WHERE block = ?", (run >> BLOCK_BITS,))
+
+
 def _model_figures(model: ModelSketches, name_id: Callable[[str], int]) -> tuple[object, ...]:
     profile: ModelProfile = model.profile
     return (

@@ -246,19 +246,24 @@ def remove_some_rows(connection: sqlite3.Connection, run: int, *, limit: int) ->
 
 def remove_runs(connection: sqlite3.Connection, runs: Iterable[int]) -> int:
     """Within a transaction: removes runs with all that is kept of them. Returns how many."""
-    count = events = 0
-    for run in runs:
-        connection.execute(
-            "DELETE FROM price_history WHERE call IN (SELECT seq FROM llm_calls WHERE run = ?)", (run,)
-        )
-        for table in _TABLES_OF_A_RUN:
-            connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
-        for (had,) in connection.execute("DELETE FROM runs WHERE id = ? RETURNING events", (run,)).fetchall():
-            count += 1
-            events += had
-    connection.execute(_COUNT, ("runs_removed", count))
-    connection.execute(_COUNT, ("events_removed", events))
-    return count
+    events = [had for had in (delete_run(connection, run) for run in runs) if had is not None]
+    connection.execute(_COUNT, ("runs_removed", len(events)))
+    connection.execute(_COUNT, ("events_removed", sum(events)))
+    return len(events)
+
+
+def delete_run(connection: sqlite3.Connection, run: int) -> int | None:
+    """Within a transaction: removes a run from every table. Returns how many events it had, if it was there.
+
+    What was dropped of it (`dead_letters`) stays in the accounts.
+    """
+    connection.execute(
+        "DELETE FROM price_history WHERE call IN (SELECT seq FROM llm_calls WHERE run = ?)", (run,)
+    )
+    for table in _TABLES_OF_A_RUN:
+        connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+    row = connection.execute("DELETE FROM runs WHERE id = ? RETURNING events", (run,)).fetchone()
+    return None if row is None else int(row[0])
 
 
 def return_space(connection: sqlite3.Connection, *, pages_max: int) -> int:

@@ -15,7 +15,14 @@ from typing import Any, Self
 
 from configurable_agents.errors import LedgerBusyError, LedgerError, LedgerFullError, RecordRefusedError
 from configurable_agents.obsd import limits
-from configurable_agents.obsd.ledger import dead_letters, profile_blocks, profile_store, repricing, retention
+from configurable_agents.obsd.ledger import (
+    dead_letters,
+    profile_blocks,
+    profile_store,
+    purging,
+    repricing,
+    retention,
+)
 from configurable_agents.obsd.ledger.bulk import BulkWrite
 from configurable_agents.obsd.ledger.calls import (
     CallKey,
@@ -26,6 +33,7 @@ from configurable_agents.obsd.ledger.calls import (
     totals_of,
 )
 from configurable_agents.obsd.ledger.database import BUSY_TIMEOUT_MS, open_for_writing
+from configurable_agents.obsd.ledger.dead_letters import LetterState
 from configurable_agents.obsd.ledger.names import Names
 from configurable_agents.obsd.ledger.repricing import Repriced
 from configurable_agents.obsd.ledger.retention import Backlog, RetiredRun
@@ -53,6 +61,7 @@ from configurable_agents.telemetry import (
     RunStarted,
     Status,
 )
+from configurable_agents.wire.account_records import DeadLetterFilter
 
 _log = logging.getLogger(__name__)
 
@@ -253,6 +262,8 @@ class SqliteLedger:
     def note_repricing(self, run: int, about: dict[str, object]) -> None:
         """Has a run told of again, with what its repricing was about."""
         with _Transaction(self):
+            if self._connection.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone() is None:
+                return  # it was purged meanwhile
             repricing.note_run(self._connection, run, self.next_seq(), about)
             self._connection.execute(_ADD_TO_COUNTER, ("events_committed", 1))
 
@@ -349,6 +360,28 @@ class SqliteLedger:
             dead_letters.forget(self._connection, exporter, retried)
             dead_letters.set_aside(self._connection, exporter, set_aside, now)
             self._connection.execute(_FORGET_PURGED)
+
+    def change_dead_letters(self, wanted: DeadLetterFilter, state: LetterState, at_unix_ns: int) -> int:
+        """Has some that are set aside tried again, or dropped. Returns how many; 0: there are no more."""
+        with _Transaction(self):
+            return dead_letters.change_some(
+                self._connection, wanted, state, at_unix_ns, limit=limits.DEAD_LETTERS_PER_STEP
+            )
+
+    def retry_whole_run(self, exporter: str, run: int, at_unix_ns: int) -> int:
+        """Has every event of a run that was offered before offered again. Returns how many."""
+        with _Transaction(self):
+            return dead_letters.retry_whole_run(self._connection, exporter, run, at_unix_ns)
+
+    def purge(self, run_id: str) -> int:
+        """Removes a run that is over, with everything that is known of it. Returns how many events it had.
+
+        Its bytes are gone from the file with the next `fold_in` that succeeds.
+        """
+        with _Transaction(self):
+            events = purging.purge(self._connection, run_id)
+        self._forget()
+        return events
 
     # -- what a change needs of the ledger; within a transaction -------------------------------------
 
@@ -610,6 +643,10 @@ class _Change:
                 refusal = self._take_other(events[at])
             except sqlite3.Error:
                 raise
+            except RecordRefusedError as error:
+                taken = len(self._executions) - rows
+                at, self._seq = first + taken, seq + taken
+                refusal = error
             except Exception:  # noqa: BLE001 - it must not take all others, and every restart, with it
                 taken = len(self._executions) - rows
                 at, self._seq = first + taken, seq + taken
@@ -757,6 +794,8 @@ class _Change:
 
     def _run_started(self, event: RunStarted) -> None:
         ledger = self._ledger
+        if ledger.known_run(event.run_id) is None:
+            purging.allow_again(ledger.connection, event.run_id)
         run = self._run(event.run_id, event.started_unix_ns)
         graph = (
             None
@@ -792,6 +831,8 @@ class _Change:
     def _run(self, run_id: str, started_unix_ns: int) -> int:
         run = self._ledger.known_run(run_id)
         if run is None:
+            if purging.was_purged(self._ledger.connection, run_id):
+                raise RecordRefusedError("run_purged", f"run {run_id} was purged; it does not come back")
             run = self._ledger.insert_run(run_id, self._producer, started_unix_ns, self._received_unix_ns)
         return run
 
