@@ -33,6 +33,10 @@ class Ledger:
         self.may_end = asyncio.Semaphore(0)
         self.told: list[Committed] = []
         self.failure: Exception | None = None
+        self.next = 0
+
+    async def next_sequence(self, producer_id: bytes) -> int:
+        return self.next
 
     async def commit(self, batches: Sequence[Batch]) -> Committed:
         self.commits.append([batch.first_sequence for batch in batches])
@@ -49,7 +53,7 @@ def batch(number: int, *, events: int = 1) -> Callable[[], Batch]:
 
 async def test_what_arrives_during_a_commit_is_committed_together_in_order() -> None:
     ledger = Ledger()
-    intake = Intake(ledger.commit, ledger.told.append)
+    intake = Intake(ledger.commit, ledger.told.append, next_sequence=ledger.next_sequence)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(intake.run)
         outcomes = [await intake.put(batch(0), size_bytes=10)]
@@ -69,7 +73,7 @@ async def test_what_arrives_during_a_commit_is_committed_together_in_order() -> 
 async def test_nobody_is_told_before_the_commit_and_the_daemon_before_the_sender() -> None:
     ledger = Ledger()
     order: list[str] = []
-    intake = Intake(ledger.commit, lambda _: order.append("daemon"))
+    intake = Intake(ledger.commit, lambda _: order.append("daemon"), next_sequence=ledger.next_sequence)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(intake.run)
         outcome = await intake.put(batch(0), size_bytes=10)
@@ -84,7 +88,7 @@ async def test_nobody_is_told_before_the_commit_and_the_daemon_before_the_sender
 
 async def test_a_commit_has_a_bound_in_events() -> None:
     ledger = Ledger()
-    intake = Intake(ledger.commit, ledger.told.append)
+    intake = Intake(ledger.commit, ledger.told.append, next_sequence=ledger.next_sequence)
     outcomes = [await intake.put(batch(number, events=2000), size_bytes=1) for number in range(15)]
     for _ in range(2):
         ledger.may_end.release()
@@ -96,7 +100,7 @@ async def test_a_commit_has_a_bound_in_events() -> None:
 
 async def test_at_the_bound_in_bytes_a_sender_waits_until_there_is_room() -> None:
     ledger = Ledger()
-    intake = Intake(ledger.commit, ledger.told.append)
+    intake = Intake(ledger.commit, ledger.told.append, next_sequence=ledger.next_sequence)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(intake.run)
         await intake.put(batch(0), size_bytes=limits.PENDING_BYTES_MAX)
@@ -113,7 +117,7 @@ async def test_at_the_bound_in_bytes_a_sender_waits_until_there_is_room() -> Non
 
 async def test_a_sender_that_leaves_while_it_waits_for_room_leaves_no_trace() -> None:
     ledger = Ledger()
-    intake = Intake(ledger.commit, ledger.told.append)
+    intake = Intake(ledger.commit, ledger.told.append, next_sequence=ledger.next_sequence)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(intake.run)
         await intake.put(batch(0), size_bytes=limits.PENDING_BYTES_MAX)
@@ -130,7 +134,7 @@ async def test_a_sender_that_leaves_while_it_waits_for_room_leaves_no_trace() ->
 
 async def test_what_waits_for_room_waits_unread_and_what_is_turned_away_leaves_no_gap() -> None:
     ledger = Ledger()
-    intake = Intake(ledger.commit, ledger.told.append)
+    intake = Intake(ledger.commit, ledger.told.append, next_sequence=ledger.next_sequence)
     await intake.put(batch(0), size_bytes=limits.PENDING_BYTES_MAX)
     made: list[int] = []
 
@@ -163,7 +167,7 @@ async def test_what_waits_for_room_waits_unread_and_what_is_turned_away_leaves_n
 
 async def test_the_oldest_batch_says_how_long_it_has_waited_and_commits_how_long_they_took() -> None:
     ledger, now = Ledger(), 100.0
-    intake = Intake(ledger.commit, ledger.told.append, clock=lambda: now)
+    intake = Intake(ledger.commit, ledger.told.append, next_sequence=ledger.next_sequence, clock=lambda: now)
     assert (intake.oldest_pending_s, intake.commit_s(99), intake.has_work) == (0.0, None, False)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(intake.run)
@@ -181,7 +185,7 @@ async def test_the_oldest_batch_says_how_long_it_has_waited_and_commits_how_long
 async def test_work_that_failed_is_not_done_until_its_sender_has_had_time_to_try_again() -> None:
     ledger, now = Ledger(), 100.0
     ledger.failure = LedgerFullError("the disk is full")
-    intake = Intake(ledger.commit, ledger.told.append, clock=lambda: now)
+    intake = Intake(ledger.commit, ledger.told.append, next_sequence=ledger.next_sequence, clock=lambda: now)
     outcome = await intake.put(batch(0), size_bytes=1)
     ledger.may_end.release()
     intake.close()
@@ -196,7 +200,7 @@ async def test_work_that_failed_is_not_done_until_its_sender_has_had_time_to_try
 async def test_a_failed_commit_reaches_every_sender_and_the_next_goes_on() -> None:
     ledger = Ledger()
     ledger.failure = LedgerFullError("full")
-    intake = Intake(ledger.commit, ledger.told.append)
+    intake = Intake(ledger.commit, ledger.told.append, next_sequence=ledger.next_sequence)
     outcomes = [
         await intake.put(batch(number), size_bytes=limits.PENDING_BYTES_MAX // 4) for number in range(3)
     ]
@@ -217,7 +221,7 @@ async def test_a_failed_commit_reaches_every_sender_and_the_next_goes_on() -> No
 async def test_after_a_refused_batch_its_producer_is_taken_no_further_until_that_batch_comes_again() -> None:
     """The ledger would take what was left out for a duplicate when it comes again, and lose it."""
     ledger = Ledger()
-    intake = Intake(ledger.commit, ledger.told.append)
+    intake = Intake(ledger.commit, ledger.told.append, next_sequence=ledger.next_sequence)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(intake.run)
         ledger.failure = LedgerFullError("full")
@@ -241,6 +245,25 @@ async def test_after_a_refused_batch_its_producer_is_taken_no_further_until_that
         intake.close()
     assert ledger.commits == [[5], [1], [4, 5, 6]]
     assert intake._pending_bytes == 0
+
+
+async def test_a_sender_may_go_on_where_it_was_acknowledged_after_a_refused_batch_that_began_earlier() -> (
+    None
+):
+    ledger = Ledger()
+    intake = Intake(ledger.commit, ledger.told.append, next_sequence=ledger.next_sequence)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(intake.run)
+        ledger.next, ledger.failure = 7, LedgerFullError("full")
+        refused = await intake.put(batch(4, events=6), size_bytes=1)
+        ledger.may_end.release()
+        with pytest.raises(LedgerFullError):
+            await refused
+        ledger.failure = None
+        ledger.may_end.release()
+        await (await intake.put(batch(7), size_bytes=1))
+        intake.close()
+    assert ledger.commits == [[4], [7]]
 
 
 async def test_after_an_error_that_does_not_pass_the_ledger_is_not_written_to_again() -> None:
@@ -274,7 +297,7 @@ async def test_an_error_that_passes_is_no_reason_to_stop_writing() -> None:
 
 async def test_closing_commits_what_still_waits() -> None:
     ledger = Ledger()
-    intake = Intake(ledger.commit, ledger.told.append)
+    intake = Intake(ledger.commit, ledger.told.append, next_sequence=ledger.next_sequence)
     outcome = await intake.put(batch(0), size_bytes=1)
     intake.close()
     ledger.may_end.release()
@@ -284,7 +307,7 @@ async def test_closing_commits_what_still_waits() -> None:
 
 async def test_a_sender_that_is_gone_disturbs_no_commit() -> None:
     ledger = Ledger()
-    intake = Intake(ledger.commit, ledger.told.append)
+    intake = Intake(ledger.commit, ledger.told.append, next_sequence=ledger.next_sequence)
     gone, stays = [await intake.put(batch(number), size_bytes=1) for number in range(2)]
     gone.cancel()
     intake.close()

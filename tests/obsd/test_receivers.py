@@ -259,7 +259,7 @@ async def test_a_process_that_has_just_begun_a_segment_is_not_taken_for_gone(
     async def must_not_commit(_: object) -> Any:
         pytest.fail("it lives; the next look sees")
 
-    intake = Intake(must_not_commit, lambda _: None)
+    intake = Intake(must_not_commit, lambda _: None, next_sequence=must_not_commit)
     receiver = SpoolReceiver(tmp_path, intake, Producers(), next_sequence=nothing_known, gone=note)
     await receiver._take_producer(PRODUCER, seen, is_new=False)
     assert gone == []
@@ -275,7 +275,7 @@ async def test_what_a_process_left_that_was_killed_before_its_first_event_is_rem
     async def never(_: object) -> Any:
         pytest.fail("there is nothing to take in")
 
-    intake = Intake(never, lambda _: None)
+    intake = Intake(never, lambda _: None, next_sequence=never)
     await SpoolReceiver(tmp_path, intake, Producers(), next_sequence=never, gone=never).look()
     assert not left.exists()
 

@@ -126,13 +126,16 @@ class Daemon:
 
         self._live = live = LiveRuns()
         self._producers = producers = Producers()
-        self._intake = intake = Intake(partial(write, self._commit), self._committed)
+        next_sequence = partial(write, ledger.next_sequence)
+        self._intake = intake = Intake(
+            partial(write, self._commit), self._committed, next_sequence=next_sequence
+        )
         self._telemetry = TelemetryReceiver(intake, producers)
         self._spool = SpoolReceiver(
             home.spool,
             intake,
             producers,
-            next_sequence=lambda producer_id: write(ledger.next_sequence, producer_id),
+            next_sequence=next_sequence,
             gone=self._producer_gone,
         )
 

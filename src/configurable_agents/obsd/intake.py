@@ -9,7 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from configurable_agents.errors import AgentsObsError, OverloadedError
+from configurable_agents.errors import AgentsObsError, LedgerError, OverloadedError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.records import Acknowledgement, Batch, Committed
 
@@ -52,10 +52,13 @@ class Intake:
         commit: Commit,
         committed: Callable[[Committed], None],
         *,
+        next_sequence: Callable[[bytes], Awaitable[int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`commit` makes batches durable; `committed` is told of each outcome before the senders are."""
+        """`commit` makes batches durable; `committed` is told of each outcome before the senders are;
+        `next_sequence` says how far the ledger is with a producer."""
         self._commit = commit
+        self._next_sequence = next_sequence
         self._committed = committed
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
@@ -164,21 +167,26 @@ class Intake:
     async def _commit_together(self, together: list[_Waiting]) -> None:
         self._committing = together
         try:
-            await self._commit_in_order([waiting for waiting in together if self._is_next(waiting)])
+            await self._commit_in_order([waiting for waiting in together if await self._is_next(waiting)])
         finally:
             self._committing = ()
             await self._make_room(together)
 
-    def _is_next(self, waiting: _Waiting) -> bool:
+    async def _is_next(self, waiting: _Waiting) -> bool:
         """Whether nothing is missing before it. It is refused like what is missing otherwise."""
         batch = waiting.batch
         refused = self._refused.get(batch.producer_id) if self._refused else None
         if refused is None:
             return True
-        if batch.first_sequence > refused.sequence:
+        try:  # a refused batch may have begun with what is committed, and that does not come again
+            position = max(refused.sequence, await self._next_sequence(batch.producer_id))
+        except LedgerError as error:
+            _fail(waiting.outcome, error)
+            return False
+        if batch.first_sequence > position:
             _fail(waiting.outcome, refused.reason)
             return False
-        if batch.first_sequence + len(batch.events) > refused.sequence:
+        if batch.first_sequence + len(batch.events) > position:
             del self._refused[batch.producer_id]
         return True
 
