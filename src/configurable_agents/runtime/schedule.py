@@ -187,20 +187,20 @@ class Schedule:
 
 
 def clipped(times: Sequence[int], low: int, high: int) -> array[int]:
-    low, high = min(low, INT64_MAX), min(high, INT64_MAX)  # an end may lie beyond what a time can be
     if not times or (min(times) >= low and max(times) <= high):  # as nearly always, and much faster
         return array("q", times)
     return array("q", [min(max(time, low), high) for time in times])
 
 
 def window_of(spans: Sequence[Span], started_ns: int, ended_ns: int) -> tuple[int, int]:
-    """From when to when a run is looked at."""
+    """From when to when a run is looked at; an end may lie beyond the last moment there is a number for."""
     if not spans or any(
         span.started_unix_ns <= ended_ns and span.started_unix_ns + span.duration_ns >= started_ns
         for span in spans
     ):
-        return started_ns, ended_ns
-    return min(span.started_unix_ns for span in spans), max(span.ended_unix_ns for span in spans)
+        return started_ns, min(ended_ns, INT64_MAX)
+    ended_ns = max(span.ended_unix_ns for span in spans)
+    return min(span.started_unix_ns for span in spans), min(ended_ns, INT64_MAX)
 
 
 def declared_dependencies(graph: Graph | None) -> dict[str, tuple[str, ...]]:
