@@ -7,25 +7,45 @@ from typing import Annotated
 import typer
 
 from configurable_agents.cli import terminal
-from configurable_agents.cli.caches import cache_report
-from configurable_agents.cli.dead_letters import dead_letters
-from configurable_agents.cli.diff import diff
-from configurable_agents.cli.explain import explain
-from configurable_agents.cli.live import watch
-from configurable_agents.cli.prices import prices
+from configurable_agents.cli.lazy_commands import group_of
 from configurable_agents.cli.program import Program
-from configurable_agents.cli.purge import purge
-from configurable_agents.cli.reports import cost_report, profile_report
-from configurable_agents.cli.reprice import reprice
-from configurable_agents.cli.run import run
-from configurable_agents.cli.runs import runs
-from configurable_agents.cli.status import status
-from configurable_agents.cli.timeline import timeline
-from configurable_agents.cli.workflows import graph, validate
 from configurable_agents.version import __version__
 
-app = Program()
-observability = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+_CLI = "configurable_agents.cli"
+
+_REPORTS = {
+    "cost-report": f"{_CLI}.cost_reports:cost_report",
+    "profile-report": f"{_CLI}.profile_reports:profile_report",
+}
+_STATUS = {"status": f"{_CLI}.status:status"}
+
+COMMANDS = {
+    **_REPORTS,
+    "caches": f"{_CLI}.caches:cache_report",
+    "explain": f"{_CLI}.explain:explain",
+    "reprice": f"{_CLI}.reprice:reprice",
+    "runs": f"{_CLI}.runs:runs",
+    "timeline": f"{_CLI}.timeline:timeline",
+    "watch": f"{_CLI}.live:watch",
+    "diff": f"{_CLI}.diff:diff",
+    **_STATUS,
+    "purge": f"{_CLI}.purge:purge",
+    "run": f"{_CLI}.run:run",
+    "validate": f"{_CLI}.workflows:validate",
+    "graph": f"{_CLI}.workflows:graph",
+    "version": f"{_CLI}.app:version",
+    "dead-letters": f"{_CLI}.dead_letters:dead_letters",
+    "prices": f"{_CLI}.prices:prices",
+    "observability": f"{_CLI}.app:observability",
+}
+
+app = Program(cls=group_of(COMMANDS))
+observability = typer.Typer(
+    cls=group_of({**_REPORTS, **_STATUS}),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The reports and the status again.",
+)
 
 
 def version() -> None:
@@ -50,27 +70,3 @@ def main(
 
     Reports come from the daemon on this host (see agents-obsd).
     """
-
-
-app.command("cost-report")(cost_report)
-app.command("profile-report")(profile_report)
-app.command("caches")(cache_report)
-app.command("explain")(explain)
-app.command("reprice")(reprice)
-app.command("runs")(runs)
-app.command("timeline")(timeline)
-app.command("watch")(watch)
-app.command("diff")(diff)
-app.command("status")(status)
-app.add_typer(dead_letters, name="dead-letters")
-app.command("purge")(purge)
-app.command("run")(run)
-app.command("validate")(validate)
-app.command("graph")(graph)
-app.command("version")(version)
-app.add_typer(prices, name="prices")
-app.add_typer(observability, name="observability", help="The reports and the status again.")
-
-observability.command("cost-report")(cost_report)
-observability.command("profile-report")(profile_report)
-observability.command("status")(status)

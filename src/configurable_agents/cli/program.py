@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from configurable_agents.errors import InvalidValueError
 
@@ -17,9 +18,9 @@ _UsageError: Any = typer.BadParameter.__base__
 class Program(typer.Typer):
     """Raises what the commands raise, and `InvalidValueError` for a command line that cannot be used."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cls: type[TyperGroup] = TyperGroup) -> None:
         # Plain help and plain tracebacks: Typer's Rich ones cost every command 60 ms at start.
-        super().__init__(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+        super().__init__(cls=cls, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -17,7 +17,7 @@ from configurable_agents.cli.options import (
     home_of,
     scope_of,
 )
-from configurable_agents.cli.reports import show_nothing
+from configurable_agents.cli.sources import show_nothing
 from configurable_agents.client.reports import Scope
 from configurable_agents.telemetry import WorkflowRunRecord
 

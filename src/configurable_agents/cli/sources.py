@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from configurable_agents.cli import terminal
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import ReportClient, Scope
 from configurable_agents.runtime.profile_report import NS_PER_MS, NodeProfile, ProfileReport, sorted_profiles
@@ -64,3 +65,9 @@ def node_profile(node_id: str, durations_ms: list[float]) -> NodeProfile:
     total_ns = sum(durations_ns)
     p95_ns = durations_ns[-(-len(durations_ns) * 95 // 100) - 1]
     return NodeProfile(node_id, len(durations_ns), total_ns, total_ns, durations_ns[-1], p95_ns=p95_ns)
+
+
+def show_nothing(scope: Scope, newest: WorkflowRunRecord | None) -> None:
+    from configurable_agents.cli.render import nothing  # noqa: PLC0415 - Rich is loaded for tables only
+
+    terminal.show(lambda _: nothing.nothing_found(scope, newest))

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
-from configurable_agents.observability.cost_estimator import applicable_rates
 from configurable_agents.observability.cost_summary import usd
-from configurable_agents.observability.price_table import YOCTOS_PER_NANO, YOCTOS_PER_USD, RateCard
+from configurable_agents.observability.price_table import YOCTOS_PER_NANO, YOCTOS_PER_USD, RateCard, Rates
 from configurable_agents.telemetry import TOKEN_CLASSES, LlmCall, PriceStatus, Usage
 
 PER_CALL = "per_call"
@@ -90,7 +89,7 @@ class Receipt:
         card, usage = self.price.card, self.call.usage
         if card is None or usage is None:
             return None
-        rates = applicable_rates(card, usage, self.call.anomalies)
+        rates = _rates_of(card, usage, self.call.anomalies)
         return next((start for start, above in card.tiers if above is rates), None)
 
     def to_json(self) -> dict[str, Any]:
@@ -137,7 +136,7 @@ def receipt_lines(
         return tuple(
             ReceiptLine(name, count, None) for name, count in zip(TOKEN_CLASSES, usage, strict=True) if count
         )
-    rates = applicable_rates(card, usage, anomalies)
+    rates = _rates_of(card, usage, anomalies)
     lines = [
         ReceiptLine(name, count, None if position in rates.missing else rates.per_class[position])
         for position, (name, count) in enumerate(zip(TOKEN_CLASSES, usage, strict=True))
@@ -164,6 +163,14 @@ def shared_out(cost_nanos: int, lines: Collection[ReceiptLine]) -> dict[str, int
 
 def exact_usd(yoctos: int) -> Decimal:
     return _EXACT.divide(Decimal(yoctos), Decimal(YOCTOS_PER_USD))
+
+
+def _rates_of(card: RateCard, usage: Usage, anomalies: Collection[str]) -> Rates:
+    from configurable_agents.observability.cost_estimator import (  # noqa: PLC0415 - who reads a total makes no receipt
+        applicable_rates,
+    )
+
+    return applicable_rates(card, usage, anomalies)
 
 
 def plain_usd(yoctos: int) -> str:
