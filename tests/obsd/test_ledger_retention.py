@@ -37,6 +37,7 @@ GROUPINGS = (
     ("tag:team", "workflow"),
     ("day", "attempt"),
     ("price-status", "wasted"),
+    ("anomaly",),
     ("token-class",),
     ("token-class", "model"),
 )

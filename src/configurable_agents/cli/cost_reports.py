@@ -51,8 +51,8 @@ def cost_report(
     Every total says how many calls it does not cover. Without --experiment and --run, all runs are added up.
 
     --by takes provider, model, node, workflow, experiment, run, tag:KEY, day (UTC), attempt, status,
-    price-status, wasted and token-class, separated by commas. Exit code 4 with --strict when some calls
-    have no known cost.
+    price-status, wasted, anomaly and token-class, separated by commas. Exit code 4 with --strict when some
+    calls have no known cost.
     """
     scope = scope_of(experiment, run, since)
     wanted = wanted_output(output, as_json=as_json)

@@ -20,7 +20,7 @@ from configurable_agents.observability.cost_summary import (
 TOKEN_CLASS = "token-class"  # noqa: S105 - a dimension
 DIMENSIONS = (
     *("provider", "model", "node", "workflow", "experiment", "run", "day", "attempt"),
-    *("status", "price-status", "wasted", TOKEN_CLASS),
+    *("status", "price-status", "wasted", "anomaly", TOKEN_CLASS),
 )
 TAG_PREFIX = "tag:"
 DIMENSIONS_MAX = 8

@@ -43,11 +43,11 @@ JOIN names w ON w.id = r.workflow JOIN names e ON e.id = r.experiment
 WHERE {IN_SCOPE} AND c.seq > r.retired_seq
 """
 
-_GRAIN = "c.run, c.node, c.provider, c.model, day, c.attempt, c.status, c.price_status, wasted"
+_GRAIN = "c.run, c.node, c.provider, c.model, day, c.attempt, c.status, c.price_status, wasted, c.anomalies"
 
 _KEY = f"""
     r.run_id, r.tags, w.name, e.name, n.name, p.name, m.name, c.started_unix_ns / 86400000000000 AS day,
-    c.attempt, c.status, c.price_status, {_WASTED} AS wasted
+    c.attempt, c.status, c.price_status, {_WASTED} AS wasted, c.anomalies
 """
 
 _GRAINS = f"""
@@ -66,7 +66,7 @@ SELECT {_KEY}, (
 """
 
 _CALLS = f"""
-SELECT {_KEY}, c.cost_nanos, c.rate_card, c.anomalies,
+SELECT {_KEY}, c.cost_nanos, c.rate_card,
     c.input_tokens, c.cache_read_tokens, c.cache_write_tokens, c.cache_write_1h_tokens, c.output_tokens,
     c.reasoning_tokens, c.audio_input_tokens, c.audio_output_tokens, c.web_searches
 {_FROM} AND c.counted
@@ -88,10 +88,11 @@ FROM llm_calls c WHERE c.counted AND c.seq IN (
 
 _RETIRED = f"""
 SELECT r.run_id, r.tags, w.name, e.name, n.name, p.name, m.name, g.day, g.attempt, g.status, g.price_status,
-    g.wasted, g.token_class, g.calls, g.cost_nanos, g.input_tokens, g.cache_read_tokens, g.cache_write_tokens,
-    g.cache_write_1h_tokens, g.output_tokens, g.reasoning_tokens, g.audio_input_tokens, g.audio_output_tokens,
-    g.web_searches, g.priced_calls, g.stated_calls, g.free_calls, g.unpriced_calls, g.no_usage_calls,
-    g.unpriced_tokens, g.failed_calls, g.stated_tokens, g.free_tokens, g.merged_calls
+    g.wasted, g.anomalies, g.token_class, g.calls, g.cost_nanos, g.input_tokens, g.cache_read_tokens,
+    g.cache_write_tokens, g.cache_write_1h_tokens, g.output_tokens, g.reasoning_tokens,
+    g.audio_input_tokens, g.audio_output_tokens, g.web_searches, g.priced_calls, g.stated_calls, g.free_calls,
+    g.unpriced_calls, g.no_usage_calls, g.unpriced_tokens, g.failed_calls, g.stated_tokens, g.free_tokens,
+    g.merged_calls
 FROM runs r JOIN call_groups g ON g.run = r.id
 JOIN names n ON n.id = g.node JOIN names p ON p.id = g.provider JOIN names m ON m.id = g.model
 JOIN names w ON w.id = r.workflow JOIN names e ON e.id = r.experiment
@@ -100,7 +101,7 @@ WHERE {IN_SCOPE} AND r.retired_seq > 0 AND (g.token_class <> '') = :classes
 
 _RUN_COUNT = f"SELECT COUNT(*) FROM runs r WHERE {IN_SCOPE}"
 
-_KEY_COLUMNS = 12
+_KEY_COLUMNS = 13
 
 
 class PartKey(NamedTuple):
@@ -116,6 +117,8 @@ class PartKey(NamedTuple):
     status: int
     price_status: str
     wasted: int
+    anomalies: str
+    """Codes joined by spaces, as in the ledger."""
 
 
 class Part(NamedTuple):
@@ -216,16 +219,16 @@ def _class_parts(connection: sqlite3.Connection, parameters: dict[str, Any]) -> 
     cards: dict[int | None, RateCard | None] = {}
     for row in connection.execute(_CALLS, parameters):
         key = PartKey(*row[:_KEY_COLUMNS])
-        cost_nanos, card, anomalies, *counts = row[_KEY_COLUMNS:]
+        cost_nanos, card, *counts = row[_KEY_COLUMNS:]
         if card not in cards:
             cards[card] = rate_card(connection, card)
         usage = None if counts[0] is None else Usage(*counts)
-        for token_class, totals in _classes(key, usage, cost_nanos, cards[card], anomalies.split()):
+        for token_class, totals in _classes(key, usage, cost_nanos, cards[card]):
             yield Part(key, token_class, totals)
 
 
 def _classes(
-    key: PartKey, usage: Usage | None, cost_nanos: int, card: RateCard | None, anomalies: Sequence[str]
+    key: PartKey, usage: Usage | None, cost_nanos: int, card: RateCard | None
 ) -> Iterator[tuple[str, CallTotals]]:
     """One call by class: its tokens apart, and its cost shared out so that the parts sum to it."""
     status = PriceStatus(key.price_status)
@@ -233,7 +236,7 @@ def _classes(
     if usage is None:
         yield NO_USAGE_CLASS, CallTotals.of_call(None, status, cost_nanos, failed=failed)
         return
-    lines = receipt_lines(usage, card, anomalies)
+    lines = receipt_lines(usage, card, key.anomalies.split())
     shares = shared_out(cost_nanos, lines) if status is PriceStatus.PRICED else {}
     for line in lines:
         alone = Usage(*(line.units if line.token_class == name else 0 for name in TOKEN_CLASSES))
@@ -290,5 +293,6 @@ _VALUES: dict[str, Callable[[Part], str]] = {
     "status": lambda part: Status(part.key.status).label,
     "price-status": lambda part: part.key.price_status,
     "wasted": lambda part: "yes" if part.key.wasted else "no",
+    "anomaly": lambda part: part.key.anomalies,
     TOKEN_CLASS: lambda part: part.token_class,
 }

@@ -63,8 +63,8 @@ _TOTAL_COLUMNS = (
     "failed_calls", "stated_tokens", "free_tokens", "merged_calls",
 )  # fmt: skip
 _ADD_GROUP = f"""
-INSERT INTO call_groups VALUES ({",".join("?" * (10 + len(_TOTAL_COLUMNS)))})
-ON CONFLICT (run, node, provider, model, day, attempt, status, price_status, wasted, token_class)
+INSERT INTO call_groups VALUES ({",".join("?" * (11 + len(_TOTAL_COLUMNS)))})
+ON CONFLICT (run, node, provider, model, day, attempt, status, price_status, wasted, anomalies, token_class)
 DO UPDATE SET {", ".join(f"{column} = {column} + excluded.{column}" for column in _TOTAL_COLUMNS)}
 """
 _ADD_CACHE_TOTALS = "INSERT INTO cache_totals VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
@@ -196,8 +196,8 @@ def retire(
 def _group_row(run: int, part: Part, name_id: Callable[[str], int]) -> tuple[object, ...]:
     key = part.key
     names = (name_id(key.node), name_id(key.provider), name_id(key.model))
-    rest = (key.day, key.attempt, key.status, key.price_status, key.wasted, part.token_class)
-    return (run, *names, *rest, *_figures(part.totals))
+    about = (key.day, key.attempt, key.status, key.price_status, key.wasted, key.anomalies)
+    return (run, *names, *about, part.token_class, *_figures(part.totals))
 
 
 def _figures(totals: CallTotals) -> tuple[int, ...]:

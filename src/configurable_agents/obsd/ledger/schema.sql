@@ -217,6 +217,7 @@ CREATE TABLE call_groups (
     status                INTEGER NOT NULL,
     price_status          TEXT NOT NULL,
     wasted                INTEGER NOT NULL,
+    anomalies             TEXT NOT NULL,           -- codes joined by spaces
     token_class           TEXT NOT NULL,           -- empty: the whole calls
     calls                 INTEGER NOT NULL,
     cost_nanos            INTEGER NOT NULL,
@@ -239,7 +240,7 @@ CREATE TABLE call_groups (
     stated_tokens         INTEGER NOT NULL,
     free_tokens           INTEGER NOT NULL,
     merged_calls          INTEGER NOT NULL,
-    PRIMARY KEY (run, node, provider, model, day, attempt, status, price_status, wasted, token_class)
+    PRIMARY KEY (run, node, provider, model, day, attempt, status, price_status, wasted, anomalies, token_class)
 ) WITHOUT ROWID;
 
 -- What they said of prompt caches. Yocto-dollars do not fit into 64 bits.
