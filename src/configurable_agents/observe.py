@@ -16,6 +16,7 @@ import logging
 import os
 import re
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from contextlib import suppress
 from contextvars import Token
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -142,6 +143,7 @@ class RunContext:
         estimator: CostEstimator | Callable[[], CostEstimator | None] | None = self._estimator
         if estimator is None and self._recorder is None:
             estimator = functools.partial(_home_estimator, self._home)
+            _load_prices_soon(self._home)
         run = Run(self._template, recorder, estimator)
         self._entered.append((run, innermost.set(run.scope.root)))
         return run
@@ -644,6 +646,15 @@ def _default_recorder(home: Home | str | os.PathLike[str] | None) -> Recorder | 
             "this run is not recorded, only profiled in its own process: %s", failure
         )
         return None
+
+
+def _load_prices_soon(home: Home | str | os.PathLike[str] | None) -> None:
+    """Nothing is said of what fails: the first call meets it again."""
+    with suppress(Exception):
+        from configurable_agents.client.home import Home  # noqa: PLC0415
+        from configurable_agents.client.process import load_prices_soon  # noqa: PLC0415
+
+        load_prices_soon(home if isinstance(home, Home) else Home.from_environment(home))
 
 
 def _home_estimator(home: Home | str | os.PathLike[str] | None) -> CostEstimator | None:

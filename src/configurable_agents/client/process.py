@@ -7,6 +7,7 @@ found again by every run of the process, closed when the process ends and renewe
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import threading
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING
 
 from configurable_agents.client.emitter import Emitter
 from configurable_agents.client.home import Home
+from configurable_agents.client.price_loading import PriceLoading
 
 if TYPE_CHECKING:  # loaded by the first LLM call
     from configurable_agents.observability.cost_estimator import CostEstimator
 
 _emitters: dict[Path, Emitter] = {}
 _estimators: dict[Path, CostEstimator] = {}
+_loadings: dict[Path, PriceLoading] = {}
 _lock = threading.RLock()
 
 
@@ -48,8 +51,30 @@ def process_estimator(home: Home) -> CostEstimator:
     return estimator
 
 
+def load_prices_soon(home: Home) -> None:
+    """Has the price table of a home loaded beside the caller, once in a process."""
+    with _lock:
+        if home.folder not in _loadings:
+            _loadings[home.folder] = PriceLoading(functools.partial(_load_prices, home))
+
+
+def _load_prices(home: Home) -> None:
+    from configurable_agents.observability import multi_provider_tracker  # noqa: F401, PLC0415
+
+    process_estimator(home).load()
+
+
+def _end_loadings() -> None:
+    """Those that have not begun are forgotten: the next run asks again."""
+    for folder, loading in list(_loadings.items()):
+        loading.end()
+        if not loading.has_begun:
+            _loadings.pop(folder, None)
+
+
 def close_process_recorders() -> None:
     """Flushes and closes all emitters of this process. Runs by itself when the process ends."""
+    _end_loadings()
     with _lock:
         emitters = list(_emitters.values())
         _emitters.clear()
@@ -58,6 +83,7 @@ def close_process_recorders() -> None:
 
 
 def _hold_for_fork() -> None:
+    _end_loadings()
     _lock.acquire()
     for emitter in _emitters.values():
         emitter.hold_for_fork()

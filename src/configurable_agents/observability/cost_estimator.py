@@ -142,6 +142,10 @@ class CostEstimator:
             self._cards, self._unknown = {}, {}
         return True
 
+    def load(self) -> None:
+        """Has the table loaded, which the first price would do otherwise: it takes some 0.2 s."""
+        _ = self._table.version
+
     @property
     def table(self) -> PriceTable:
         return self._table
