@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
+from configurable_agents.runtime.bounds import INT64_MAX
 from configurable_agents.runtime.profile_report import NodeProfile, sorted_profiles
 
 Interval = tuple[int, int]
@@ -46,7 +47,8 @@ def self_times_in_order(ordered: Sequence[Span]) -> array[int]:
     """Self time in ns of each of `ordered`, which are in the order of their beginning."""
     index_of = {span.span_id: index for index, span in enumerate(ordered)}
     self_ns = array("q", [span.duration_ns for span in ordered])
-    ends = array("q", [span.started_unix_ns + span.duration_ns for span in ordered])
+    # An end may lie beyond the last number that a time can have.
+    ends = array("q", [min(span.started_unix_ns + span.duration_ns, INT64_MAX) for span in ordered])
     reached = array("q", [span.started_unix_ns for span in ordered])
     """How far into each its children are accounted for, so that each child only adds what lies behind."""
     for index, (_, parent_span_id, _, start, _, _, _) in enumerate(ordered):
