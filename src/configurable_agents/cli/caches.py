@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING
 
 from configurable_agents.cli import figures, sources, terminal
 from configurable_agents.cli.escape import printable
-from configurable_agents.cli.options import (
-    ExperimentOption,
-    HomeOption,
-    JsonOption,
-    RunOption,
-    SinceOption,
-    home_of,
-    scope_of,
-)
+from configurable_agents.cli.options import JsonOption
+from configurable_agents.cli.scoped import scoped
+from configurable_agents.client.home import Home
+from configurable_agents.client.reports import Scope
 from configurable_agents.observability.cache_economics import CacheReport, CacheUse
 from configurable_agents.observability.cost_summary import percent_below
 
@@ -23,21 +18,14 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def cache_report(
-    *,
-    experiment: ExperimentOption = None,
-    run: RunOption = None,
-    since: SinceOption = None,
-    as_json: JsonOption = False,
-    home: HomeOption = None,
-) -> None:
+@scoped
+def cache_report(*, scope: Scope, home: Home, as_json: JsonOption = False) -> None:
     """Prompt caches by node and model: hits, dollars saved, dollars spent on writes never read.
 
     A write counts as never read when no later call of its run to the same model read from a cache within
     five minutes, or an hour where that was paid for.
     """
-    scope = scope_of(experiment, run, since)
-    with sources.daemon(home_of(home)) as client:
+    with sources.daemon(home) as client:
         report = client.cache_report(scope)
     if as_json:
         terminal.show_json(report.to_json())
@@ -48,13 +36,10 @@ def cache_report(
 def page(report: CacheReport, width: int) -> Iterator[RenderableType]:
     from rich.text import Text  # noqa: PLC0415 - Rich is loaded for tables only
 
-    from configurable_agents.cli.render.headings import heading, runs_counted, scope_details  # noqa: PLC0415
+    from configurable_agents.cli.render.headings import report_heading  # noqa: PLC0415
     from configurable_agents.cli.render.tables import Cell, Column, Row, table  # noqa: PLC0415
 
-    details = scope_details(
-        experiment=report.experiment, run_id=report.run_id, since_unix_ns=report.since_unix_ns
-    )
-    yield from heading("Prompt caches", *details, runs_counted(report.run_count))
+    yield from report_heading("Prompt caches", report)
     if not report.entries:
         yield Text("No LLM call with known usage was recorded.")
         return

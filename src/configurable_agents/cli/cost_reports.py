@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import typer
 
 from configurable_agents.cli import sources, terminal
 from configurable_agents.cli.options import (
     ByOption,
-    ExperimentOption,
     FormatOption,
-    HomeOption,
     JsonOption,
     MLflowUriOption,
     Output,
-    RunOption,
-    SinceOption,
     Sort,
     SortOption,
     StrictOption,
     TopOption,
-    home_of,
-    scope_of,
 )
+from configurable_agents.cli.scoped import scoped
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import Scope
 from configurable_agents.errors import IncompleteCoverageError
@@ -32,11 +26,11 @@ from configurable_agents.observability.cost_groups import GroupedCosts, checked_
 from configurable_agents.observability.cost_summary import CallTotals, CostSummary
 
 
+@scoped
 def cost_report(
     *,
-    experiment: ExperimentOption = None,
-    run: RunOption = None,
-    since: SinceOption = None,
+    scope: Scope,
+    home: Home,
     by: ByOption = None,
     top: TopOption = None,
     sort: SortOption = None,
@@ -44,7 +38,6 @@ def cost_report(
     as_json: JsonOption = False,
     strict: StrictOption = False,
     mlflow_uri: MLflowUriOption = None,
-    home: HomeOption = None,
 ) -> None:
     """Cost by provider and model, or by any combination of dimensions.
 
@@ -54,7 +47,6 @@ def cost_report(
     price-status, wasted, anomaly and token-class, separated by commas. Exit code 4 with --strict when some
     calls have no known cost.
     """
-    scope = scope_of(experiment, run, since)
     wanted = wanted_output(output, as_json=as_json)
     if by is not None or top is not None or sort is not None or wanted in (Output.CSV, Output.MARKDOWN):
         dimensions = checked_dimensions((by or "provider,model").split(","))
@@ -62,7 +54,7 @@ def cost_report(
             grouped_from(mlflow_uri, home, scope, dimensions, sort=sort or Sort.COST, top=top or 0), wanted
         )
     elif mlflow_uri is None:
-        totals = cost_from_daemon(home_of(home), scope, as_json=wanted is Output.JSON)
+        totals = cost_from_daemon(home, scope, as_json=wanted is Output.JSON)
     else:
         experiment_name = sources.experiment_in_mlflow(scope)
         totals = cost_from_mlflow(mlflow_uri, experiment_name, as_json=wanted is Output.JSON)
@@ -90,10 +82,10 @@ def wanted_output(output: Output | None, *, as_json: bool) -> Output:
 
 
 def grouped_from(
-    mlflow_uri: str | None, home: Path | None, scope: Scope, by: Sequence[str], *, sort: str, top: int
+    mlflow_uri: str | None, home: Home, scope: Scope, by: Sequence[str], *, sort: str, top: int
 ) -> GroupedCosts:
     if mlflow_uri is None:
-        with sources.daemon(home_of(home)) as client:
+        with sources.daemon(home) as client:
             return client.grouped_costs(scope, by, sort=sort, top=top)
     found = sources.mlflow_costs(mlflow_uri, sources.experiment_in_mlflow(scope))
     return of_summary(found.summary, by, sort=sort, top=top or len(found.summary.models) or 1)

@@ -7,31 +7,25 @@ from typing import Annotated
 import typer
 
 from configurable_agents.cli import sources, terminal
-from configurable_agents.cli.options import (
-    ExperimentOption,
-    HomeOption,
-    JsonOption,
-    RunOption,
-    SinceOption,
-    given,
-    home_of,
-    scope_of,
-)
+from configurable_agents.cli.options import JsonOption, given
+from configurable_agents.cli.scoped import scoped
+from configurable_agents.client.home import Home
+from configurable_agents.client.reports import Scope
 from configurable_agents.observability.receipts import Receipt
 
 TOP_DEFAULT = 5
 TOP_MAX = 100
 
 
+@scoped
 def explain(
     call_id: Annotated[
         str | None,
         typer.Argument(metavar="[CALL_ID]", help="A call id, a beginning of one, or a response id."),
     ] = None,
     *,
-    experiment: ExperimentOption = None,
-    run: RunOption = None,
-    since: SinceOption = None,
+    scope: Scope,
+    home: Home,
     top: Annotated[
         int,
         typer.Option(
@@ -39,15 +33,13 @@ def explain(
         ),
     ] = TOP_DEFAULT,
     as_json: JsonOption = False,
-    home: HomeOption = None,
 ) -> None:
     """Receipts: each class of tokens times its rate, and how provider and model were decided.
 
     They are made from what was stored when the call was priced, and sum to its cost exactly.
     """
     wanted = given(call_id, "CALL_ID", "give a call id, or leave it out for the costliest calls")
-    scope = scope_of(experiment, run, since)
-    with sources.daemon(home_of(home)) as client:
+    with sources.daemon(home) as client:
         receipts = client.receipts(scope, call_id=wanted, limit=top)
     if as_json:
         terminal.show_json([receipt.to_json() for receipt in receipts])

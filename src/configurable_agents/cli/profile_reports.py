@@ -11,17 +11,12 @@ import typer
 from configurable_agents.cli import sources, terminal
 from configurable_agents.cli.contracts import without_unknowns
 from configurable_agents.cli.options import (
-    ExperimentOption,
-    HomeOption,
     JsonOption,
     MLflowUriOption,
-    RunOption,
-    SinceOption,
     ThresholdOption,
     WhatIfOption,
-    home_of,
-    scope_of,
 )
+from configurable_agents.cli.scoped import scoped
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import ReportClient, Scope
 from configurable_agents.client.timelines import TimelineClient
@@ -32,16 +27,15 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+@scoped
 def profile_report(
     *,
-    experiment: ExperimentOption = None,
-    run: RunOption = None,
-    since: SinceOption = None,
+    scope: Scope,
+    home: Home,
     threshold: ThresholdOption = DEFAULT_BOTTLENECK_THRESHOLD_PERCENT,
     what_ifs: WhatIfOption = None,
     as_json: JsonOption = False,
     mlflow_uri: MLflowUriOption = None,
-    home: HomeOption = None,
 ) -> None:
     """Time by node, slowest and bottlenecks.
 
@@ -49,12 +43,11 @@ def profile_report(
     Critical time is a node's time on the chain of executions that determined when the run ended.
     Without --experiment and --run, all runs are added up.
     """
-    scope = scope_of(experiment, run, since)
     changes = [Change.parse(text) for text in what_ifs or []]
     if changes and mlflow_uri is not None:
         raise typer.BadParameter("MLflow keeps no times of single executions", param_hint="'--what-if'")
     if mlflow_uri is None:
-        profile_from_daemon(home_of(home), scope, threshold, changes, as_json=as_json)
+        profile_from_daemon(home, scope, threshold, changes, as_json=as_json)
     else:
         profile_from_mlflow(mlflow_uri, sources.experiment_in_mlflow(scope), threshold, as_json=as_json)
 

@@ -9,16 +9,11 @@ import typer
 
 from configurable_agents.cli import figures, sources, terminal
 from configurable_agents.cli.escape import printable
-from configurable_agents.cli.options import (
-    ExperimentOption,
-    HomeOption,
-    JsonOption,
-    RunOption,
-    SinceOption,
-    home_of,
-    scope_of,
-)
+from configurable_agents.cli.options import JsonOption
 from configurable_agents.cli.prices import moment
+from configurable_agents.cli.scoped import scoped
+from configurable_agents.client.home import Home
+from configurable_agents.client.reports import Scope
 from configurable_agents.client.repricing import reprice as ask_to_reprice
 from configurable_agents.observability.cost_summary import CallTotals, plural
 from configurable_agents.observability.repricing import RepricingReport
@@ -27,11 +22,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+@scoped
 def reprice(
     *,
-    experiment: ExperimentOption = None,
-    run: RunOption = None,
-    since: SinceOption = None,
+    scope: Scope,
+    home: Home,
     as_of: Annotated[
         str | None,
         typer.Option("--as-of", metavar="DATE", help="At the prices of this date, not of each call's own."),
@@ -43,18 +38,16 @@ def reprice(
         str, typer.Option("--reason", metavar="TEXT", help="Why; kept with what changes.")
     ] = "",
     as_json: JsonOption = False,
-    home: HomeOption = None,
 ) -> None:
     """What recorded calls cost by the prices of now, old and new by model.
 
     Without --apply nothing changes. With it, the old price goes into the history of each receipt, and
     MLflow gets the corrected metrics with the reason as a tag.
     """
-    scope = scope_of(experiment, run, since)
     if not (scope.experiment or scope.run_id or scope.since_unix_ns):
         raise typer.BadParameter("say what to reprice: --run, --experiment or --since", param_hint="'--run'")
     as_of_unix_ns = 0 if as_of is None else moment(as_of)
-    with sources.daemon(home_of(home)) as client:
+    with sources.daemon(home) as client:
         report = ask_to_reprice(client, scope, as_of_unix_ns=as_of_unix_ns, apply=apply, reason=reason)
     if as_json:
         terminal.show_json(report.to_json())

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from configurable_agents.cli import figures
 from configurable_agents.cli.escape import printable
-from configurable_agents.cli.render.headings import folded_note, heading, runs_counted, scope_details
+from configurable_agents.cli.render.headings import folded_note, report_heading
 from configurable_agents.cli.render.tables import (
     BAR_STYLE,
     NOTABLE_STYLE,
@@ -49,11 +49,7 @@ def cost_report(summary: CostSummary, *, width: int, classes_known: bool = True)
 
     Without `classes_known` only the sum of tokens means anything, and nothing else is shown.
     """
-    details = scope_details(
-        experiment=summary.experiment, run_id=summary.run_id, since_unix_ns=summary.since_unix_ns
-    )
-    counted = "" if summary.run_id else runs_counted(summary.run_count)
-    yield from heading("Cost by provider and model", *details, counted)
+    yield from report_heading("Cost by provider and model", summary)
     if not summary.models:
         yield Text("No LLM call was recorded.")
         return

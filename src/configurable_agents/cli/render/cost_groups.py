@@ -11,7 +11,7 @@ from configurable_agents.cli import figures
 from configurable_agents.cli.cost_tables import named_groups
 from configurable_agents.cli.escape import printable
 from configurable_agents.cli.render.cost import included_lines
-from configurable_agents.cli.render.headings import heading, runs_counted, scope_details
+from configurable_agents.cli.render.headings import report_heading
 from configurable_agents.cli.render.tables import BAR_STYLE, QUIET_STYLE, Cell, Column, Row, table
 from configurable_agents.observability.cost_groups import TOKEN_CLASS, GroupedCosts
 from configurable_agents.observability.cost_summary import CallTotals, percent_below
@@ -32,12 +32,7 @@ FIGURE_COLUMNS = (
 
 
 def grouped_costs(grouped: GroupedCosts, *, width: int) -> Iterator[RenderableType]:
-    details = scope_details(
-        experiment=grouped.experiment, run_id=grouped.run_id, since_unix_ns=grouped.since_unix_ns
-    )
-    counted = "" if grouped.run_id else runs_counted(grouped.run_count)
-    title = f"Cost by {', '.join(map(printable, grouped.by))}"
-    yield from heading(title, *details, counted)
+    yield from report_heading(f"Cost by {', '.join(map(printable, grouped.by))}", grouped)
     if not grouped.groups:
         yield Text("No LLM call was recorded.")
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from rich.text import Text
 
@@ -21,13 +22,37 @@ def heading(title: str, *details: str) -> Iterator[Text]:
     yield Text()
 
 
-def scope_details(*, experiment: str, run_id: str, since_unix_ns: int) -> tuple[str, ...]:
+class Scoped(Protocol):
+    """What narrows a report down, and reports tell of themselves."""
+
+    @property
+    def experiment(self) -> str: ...
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def since_unix_ns(self) -> int: ...
+
+
+class ScopedReport(Scoped, Protocol):
+    @property
+    def run_count(self) -> int: ...
+
+
+def report_heading(title: str, report: ScopedReport, *details: str) -> Iterator[Text]:
+    """With the scope, and how many runs were added up where it is not one."""
+    counted = "" if report.run_id else runs_counted(report.run_count)
+    yield from heading(title, *scope_details(report), counted, *details)
+
+
+def scope_details(scope: Scoped) -> tuple[str, ...]:
     """`everything` when nothing narrows the report down."""
     return (
-        f"run {printable(run_id)}" if run_id else "",
-        f"experiment {printable(experiment)}" if experiment else "",
-        "" if experiment or run_id else "everything: all experiments",
-        f"since {figures.local_time(since_unix_ns)}" if since_unix_ns else "",
+        f"run {printable(scope.run_id)}" if scope.run_id else "",
+        f"experiment {printable(scope.experiment)}" if scope.experiment else "",
+        "" if scope.experiment or scope.run_id else "everything: all experiments",
+        f"since {figures.local_time(scope.since_unix_ns)}" if scope.since_unix_ns else "",
     )
 
 

@@ -18,9 +18,7 @@ def nothing_found(scope: Scope, newest: WorkflowRunRecord | None) -> Iterator[Te
     if newest is None:
         yield Text("No runs are recorded yet; a workflow that uses observe_run adds the first.")
         return
-    details = scope_details(
-        experiment=scope.experiment, run_id=scope.run_id, since_unix_ns=scope.since_unix_ns
-    )
+    details = scope_details(scope)
     looked_for = SEPARATOR.join(detail for detail in details if detail)
     yield Text(f"No runs found ({looked_for}).", overflow="fold")
     yield Text(

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from configurable_agents.cli import figures
 from configurable_agents.cli.escape import printable
-from configurable_agents.cli.render.headings import folded_note, heading, runs_counted, scope_details
+from configurable_agents.cli.render.headings import folded_note, report_heading
 from configurable_agents.cli.render.tables import (
     ALARMING_STYLE,
     BAR_STYLE,
@@ -70,7 +70,7 @@ OVER_RUNS_COLUMNS = (
 def profile_report(
     report: ProfileReport, *, threshold_percent: float, width: int, nesting_known: bool = True
 ) -> Iterator[RenderableType]:
-    yield from heading("Profile by node", *details(report))
+    yield from report_heading("Profile by node", report, *details(report))
     if not report.nodes:
         yield Text("No node has finished.")
         return
@@ -86,13 +86,8 @@ def profile_report(
 
 
 def details(report: ProfileReport) -> tuple[str, ...]:
-    scope = scope_details(
-        experiment=report.experiment, run_id=report.run_id, since_unix_ns=report.since_unix_ns
-    )
     return (
-        *scope,
         f"workflow {printable(report.workflow)}" if report.workflow else "",
-        "" if report.run_id else runs_counted(report.run_count),
         report.status.label if report.status else "",
         f"wall {figures.duration(report.wall_ns)}" if report.wall_ns else "",
     )

@@ -57,9 +57,7 @@ def runs_list(
     runs: Sequence[WorkflowRunRecord], matching: int, scope: Scope, *, width: int
 ) -> Iterator[RenderableType]:
     """`matching` is how many runs the scope holds; `runs` are the newest of them."""
-    details = scope_details(
-        experiment=scope.experiment, run_id=scope.run_id, since_unix_ns=scope.since_unix_ns
-    )
+    details = scope_details(scope)
     yield from heading("Runs, newest first", *details, runs_counted(matching))
     yield table(COLUMNS, rows_that_fit(runs, width), width=width)
     for note in notes(runs, matching):
