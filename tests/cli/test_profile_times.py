@@ -153,6 +153,11 @@ def test_what_if_is_answered_in_a_sentence(answer, said):
     assert said in "".join(line.plain for line in what_if_lines([answer], "r1"))
 
 
+def test_a_what_if_over_several_runs_says_that_it_is_of_the_newest():
+    [_, line] = what_if_lines([WhatIf("draft", 0.5, 8 * S, 5 * S)], "r1", newest_of=6)
+    assert "run r1, the newest of 6, would have taken 5.0 s" in line.plain
+
+
 def test_a_sparkline_goes_from_the_lowest_to_the_highest():
     assert sparkline([]) == ""
     assert sparkline([5, 5, 5]) == "▅▅▅"

@@ -11,12 +11,15 @@ from configurable_agents.cli.figures import UNKNOWN
 from configurable_agents.cli.render.cost import cost_report
 from configurable_agents.cli.render.nothing import nothing_found
 from configurable_agents.cli.render.profile import profile_report
+from configurable_agents.cli.render.receipts import receipt_pages
 from configurable_agents.cli.render.runs import distinct_length, runs_list
 from configurable_agents.cli.render.status import daemon_status
 from configurable_agents.client.reports import Scope
+from configurable_agents.observability.cost_estimator import CostEstimator
 from configurable_agents.observability.cost_summary import CostSummary, ModelCost
+from configurable_agents.observability.receipts import PriceEntry, Receipt
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
-from configurable_agents.telemetry import OTHER_NAME
+from configurable_agents.telemetry import OTHER_NAME, LlmCall, Usage
 
 LONG_MODEL = "acme-experimental-huge-mixture-of-experts-preview-2026-11"
 WIDTHS = (40, 60, 80, 120, 200)
@@ -44,6 +47,18 @@ def test_no_line_is_wider_than_the_terminal(samples, width):
     for name, parts in all_reports(samples, width):
         for line in text_of(parts, width).splitlines():
             assert cell_len(line) <= width, (name, line)
+
+
+@pytest.mark.parametrize("width", [34, *WIDTHS])
+def test_no_figure_of_a_receipt_is_broken_over_two_lines(width):
+    usage = Usage(input_tokens=5_000, output_tokens=900)
+    price = CostEstimator().price(
+        provider="anthropic", model="claude-sonnet-4-5", usage=usage, at_unix_ns=1_780_000_000 * 10**9
+    )
+    call = LlmCall("run", "call", 0, "draft", "anthropic", "claude-sonnet-4-5", usage, 1, 0)
+    entry = PriceEntry(price.status, price.cost_nanos, price.table_cost_nanos, price.card, price.reason)
+    words = text_of(receipt_pages([Receipt(call, entry)], width=width), width).split()
+    assert {"5,000", "900", "$3", "$15", "$0.015", "$0.0135", "$0.0285"} <= set(words)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -181,6 +196,18 @@ def test_wide_characters_and_many_models_keep_the_table_aligned(samples):
     rows = [line for line in shown.splitlines() if "模型-" in line]
     assert len(rows) == 300
     assert len({cell_len(line[: line.index("$")]) for line in rows}) == 1
+
+
+@pytest.mark.parametrize("width", range(60, 240, 12))
+def test_no_run_id_continues_on_the_next_line(samples, width):
+    lines = text_of(runs_list(samples.runs, 5, Scope(), width=width), width).splitlines()
+    ids = {run.run_id for run in samples.runs}
+    shown = [line.split()[0] for line in lines if line[:1] in set("0123456789abcdef") and len(line) > 40]
+    shown = [word for word in shown if word.isalnum() and len(word) >= 12]
+    assert len(shown) == len(ids)
+    assert len(set(map(len, shown))) == 1
+    assert all(any(run_id.startswith(word) for run_id in ids) for word in shown)
+    assert not any(line.strip() and line.strip() in run_id for line in lines for run_id in ids)
 
 
 def test_runs_show_whole_ids_where_they_fit_and_beginnings_that_differ_elsewhere(samples):

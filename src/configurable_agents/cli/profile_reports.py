@@ -20,6 +20,7 @@ from configurable_agents.cli.scoped import scoped
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import ReportClient, Scope
 from configurable_agents.client.timelines import TimelineClient
+from configurable_agents.errors import InvalidValueError
 from configurable_agents.runtime.profile_report import DEFAULT_BOTTLENECK_THRESHOLD_PERCENT, ProfileReport
 from configurable_agents.runtime.what_if import Change, WhatIf, what_if
 
@@ -71,8 +72,11 @@ def profile_from_daemon(
 def answered(client: ReportClient, scope: Scope, changes: Sequence[Change]) -> tuple[str, list[WhatIf]]:
     """What each change would have made of the run of the scope, or of its newest one."""
     timeline = TimelineClient(client).timeline(scope if scope.run_id else replace(scope, run_id="latest"))
-    schedule = timeline.schedule()
-    return timeline.run.run_id, [what_if(schedule, change) for change in changes]
+    schedule, run_id = timeline.schedule(), timeline.run.run_id
+    try:
+        return run_id, [what_if(schedule, change) for change in changes]
+    except InvalidValueError as error:
+        raise InvalidValueError(f"run {run_id}: {error}") from error
 
 
 def profile_from_mlflow(mlflow_uri: str, experiment: str, threshold_percent: float, *, as_json: bool) -> None:
@@ -98,6 +102,6 @@ def show_profile(
             report, threshold_percent=threshold_percent, width=width, nesting_known=nesting_known
         )
         if what_ifs:
-            yield from profile.what_if_lines(what_ifs, what_ifs_run_id)
+            yield from profile.what_if_lines(what_ifs, what_ifs_run_id, newest_of=report.run_count)
 
     terminal.show(parts)

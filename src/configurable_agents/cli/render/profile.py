@@ -218,17 +218,17 @@ def model_cells(model: ModelProfile) -> tuple[Cell, ...]:
     )
 
 
-def what_if_lines(answers: Iterable[WhatIf], run_id: str) -> Iterator[Text]:
-    """One sentence per question."""
+def what_if_lines(answers: Iterable[WhatIf], run_id: str, *, newest_of: int = 1) -> Iterator[Text]:
+    """One sentence per question. The run is the newest of the `newest_of` that the report is about."""
     yield Text()
+    run = f"run {printable(run_id)}{f', the newest of {newest_of:,},' if newest_of > 1 else ''}"
     for answer in answers:
-        yield Text(
-            f"{CRITICAL_SIGN} {what_if_sentence(answer, run_id)}", style=NOTABLE_STYLE, overflow="fold"
-        )
+        sentence = what_if_sentence(answer, run)
+        yield Text(f"{CRITICAL_SIGN} {sentence}", style=NOTABLE_STYLE, overflow="fold")
 
 
-def what_if_sentence(answer: WhatIf, run_id: str) -> str:
-    changed = f"What if {printable(answer.node_id)} {how_changed(answer.multiplier)}: run {printable(run_id)}"
+def what_if_sentence(answer: WhatIf, run: str) -> str:
+    changed = f"What if {printable(answer.node_id)} {how_changed(answer.multiplier)}: {run}"
     if not answer.saved_ns:
         return f"{changed} would have taken as long, {figures.duration(answer.wall_ns)}."
     share = percent_below(100 * abs(answer.saved_ns) / answer.wall_ns)

@@ -16,10 +16,10 @@ from configurable_agents.observability.receipts import PER_CALL, PriceEntry, Rec
 from configurable_agents.telemetry import PriceStatus
 
 COLUMNS = (
-    Column("Class", 0, justify="left"),
+    Column("Class", 0, folds=True, justify="left"),
     Column("Count", 0),
     Column("Rate", 0),
-    Column("", 0, justify="left"),
+    Column("", 0, folds=True, justify="left"),
     Column("Amount", 0),
 )
 UNITS = {1: "a call", 1_000: "per thousand", 1_000_000: "per million"}

@@ -22,6 +22,7 @@ from configurable_agents.cli.render.tables import (
     Row,
     fitted,
     table,
+    wanted_cells,
 )
 from configurable_agents.client.reports import Scope
 from configurable_agents.observability.cost_summary import percent_below
@@ -42,14 +43,14 @@ STATUS_STYLES = {
 COLUMNS = (
     Column("Run", 0, folds=True, justify="left"),
     Column("Experiment", 5, folds=True, justify="left"),
-    Column("Workflow", 6, folds=True, justify="left"),
+    Column("Workflow", 7, folds=True, justify="left"),
     Column("Status", 1, justify="left"),
     Column("Started", 4, justify="left"),
     Column("Wall", 3),
     Column("Cost", 0),
     Column("Tokens", 8),
     Column("Calls", 9),
-    Column("Bottleneck", 7, folds=True, justify="left"),
+    Column("Bottleneck", 6, folds=True, justify="left"),
 )
 
 
@@ -74,9 +75,11 @@ def notes(runs: Sequence[WorkflowRunRecord], matching: int) -> list[str]:
 
 
 def rows_that_fit(runs: Sequence[WorkflowRunRecord], width: int) -> list[Row]:
-    """With whole run ids where that loses no column, else with the beginnings that tell them apart."""
+    """With whole run ids, each on one line, where that loses no column; else with the beginnings that tell
+    them apart."""
     whole = rows(runs, id_length=None)
-    if len(fitted(COLUMNS, whole, width).columns) == len(COLUMNS):
+    layout = fitted(COLUMNS, whole, width)
+    if len(layout.columns) == len(COLUMNS) and layout.widths[0] >= wanted_cells(COLUMNS, whole, 0):
         return whole
     return rows(runs, id_length=distinct_length([run.run_id for run in runs]))
 

@@ -18,7 +18,9 @@ GAP_CELLS = 2
 FOLDING_WIDTH_PART = 0.3
 FOLDING_CELLS_MIN = 12
 FOLDING_CELLS_ENOUGH = 24
-"""Columns are dropped before a folding one has less than this part of the width, within these bounds."""
+FOLDED_CELLS_MIN = 4
+"""Columns are dropped before a folding one has less than this part of the width, within these bounds. Where
+none can be dropped it gets as little as the last of them."""
 
 HEADING_STYLE = "bold"
 QUIET_STYLE = "dim"
@@ -107,9 +109,20 @@ def fitted(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Layout
         spare = width - sum(least.values()) - GAP_CELLS * (len(kept) - 1)
         droppable = [index for index in kept if columns[index].rank]
         if spare >= 0 or not droppable:
-            return Layout(tuple(kept), shared(least, wanted, spare))
+            return Layout(tuple(kept), shared(narrowed(columns, least, spare), wanted, spare))
         last = max(columns[index].rank for index in droppable)
         kept = [index for index in kept if columns[index].rank != last]
+
+
+def narrowed(columns: Sequence[Column], least: dict[int, int], spare: int) -> dict[int, int]:
+    """What is missing, if anything, is taken from the widest columns that fold, so that no figure breaks."""
+    widths = dict(least)
+    for _ in range(-spare):
+        folding = [index for index in widths if columns[index].folds and widths[index] > FOLDED_CELLS_MIN]
+        if not folding:
+            break
+        widths[max(folding, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def wanted_cells(columns: Sequence[Column], rows: Sequence[Row], index: int) -> int:
