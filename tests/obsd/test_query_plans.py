@@ -20,7 +20,7 @@ OF_ONE_RUN = {
     name: sql
     for module in (profile_queries, queries)
     for name, sql in vars(module).items()
-    if isinstance(sql, str) and IN_SCOPE in sql and sql.lstrip().startswith("SELECT") and name != "_RUNS"
+    if isinstance(sql, str) and IN_SCOPE in sql and sql.lstrip().startswith("SELECT")
 }
 
 
@@ -42,3 +42,9 @@ def test_a_question_about_one_run_scans_no_table(connection: sqlite3.Connection,
 
 def test_the_questions_are_found() -> None:
     assert len(OF_ONE_RUN) > 5
+
+
+def test_the_newest_runs_are_found_without_a_look_at_the_others(connection: sqlite3.Connection) -> None:
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {queries._RUNS}", PARAMETERS)]
+    assert {step.split()[1] for step in plan if step.startswith("SCAN")} == {"newest"}, plan
+    assert any(step.startswith("SEARCH call_totals USING PRIMARY KEY (run=?)") for step in plan), plan

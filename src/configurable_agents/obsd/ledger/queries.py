@@ -70,10 +70,12 @@ _RUN_COLUMNS = """
 """
 
 _RUNS = f"""
+WITH newest AS MATERIALIZED (
+    SELECT r.id AS id FROM runs r WHERE {IN_SCOPE_BY_START}
+    ORDER BY r.started_unix_ns DESC, r.id DESC LIMIT :limit
+)
 SELECT {_RUN_COLUMNS}
-FROM (
-    SELECT * FROM runs r WHERE {IN_SCOPE_BY_START} ORDER BY r.started_unix_ns DESC, r.id DESC LIMIT :limit
-) r
+FROM newest CROSS JOIN runs r ON r.id = newest.id
 JOIN names e ON e.id = r.experiment JOIN names w ON w.id = r.workflow
 LEFT JOIN exported_runs x ON x.run = r.id AND x.exporter = 'mlflow'
 LEFT JOIN (
@@ -81,7 +83,7 @@ LEFT JOIN (
         SUM(unpriced_calls + no_usage_calls) AS unpriced,
         SUM(input_tokens + cache_read_tokens + cache_write_tokens + cache_write_1h_tokens + output_tokens
             + reasoning_tokens + audio_input_tokens + audio_output_tokens) AS tokens
-    FROM call_totals GROUP BY run
+    FROM call_totals WHERE run IN (SELECT id FROM newest) GROUP BY run
 ) c ON c.run = r.id
 ORDER BY r.started_unix_ns DESC, r.id DESC
 """
