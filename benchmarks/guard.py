@@ -25,6 +25,7 @@ from items.command_line import needless_modules, wall_ms
 from items.raw_limit import written_raw
 from measuring.contenders import Program, running
 from measuring.daemons import daemon, daemon_in, send, state_folder
+from measuring.interruptions import exit_code_of
 
 BOUNDS = Path(__file__).resolve().parent / "guard.json"
 NOISE = {"hot_path": 1.2, "ingest": 1.35, "command_line": 1.35, "needless_imports": 1.0}
@@ -134,4 +135,4 @@ def within(name: str, measure: Callable[[], float], bound: float) -> bool:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(exit_code_of(main))

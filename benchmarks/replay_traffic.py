@@ -31,6 +31,7 @@ from measuring.contenders import Program, running
 from measuring.daemons import Daemon, daemon_in, ledger_bytes, state_folder
 from measuring.document import write_document
 from measuring.figures import Measured, Result, Series, Verdict
+from measuring.interruptions import exit_code_of
 from measuring.machine import describe
 from run import RESULTS, print_result, print_table
 
@@ -189,4 +190,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(exit_code_of(main))

@@ -21,6 +21,7 @@ from install_peers import versions
 from measuring import figures
 from measuring.document import write_document
 from measuring.figures import Measured, Result, Size, number, shown
+from measuring.interruptions import exit_code_of
 from measuring.machine import describe
 
 ROOT = Path(__file__).resolve().parent
@@ -122,4 +123,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(exit_code_of(main))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 
-from configurable_agents.client.control import start_daemon, stop_daemon
 from configurable_agents.client.home import Home
 from items.report_latency import LEDGER
 from measuring.daemons import daemon_in, filled_home, state_folder
@@ -41,7 +40,5 @@ def measure(size: Size) -> Result:
 
 def start_seconds(home: Home) -> float:
     began = time.perf_counter()
-    start_daemon(home, timeout_s=60)
-    taken = time.perf_counter() - began
-    stop_daemon(home, timeout_s=60)
-    return taken
+    with daemon_in(home):
+        return time.perf_counter() - began

@@ -23,10 +23,10 @@ WHY = (
     " with totals, params, tags and artifacts; the loop does none of that"
 )
 
-POINTS = {Size.TINY: 2_000, Size.NORMAL: 40_000, Size.LONG: 200_000}
+POINTS = {Size.TINY: 2_000, Size.NORMAL: 30_000, Size.LONG: 200_000}
 RUNS = {Size.TINY: 2, Size.NORMAL: 5, Size.LONG: 20}
 BURST_EVENTS = {Size.TINY: 2_000, Size.NORMAL: 200_000, Size.LONG: 400_000}
-ROUNDS = {Size.TINY: 1, Size.NORMAL: 3, Size.LONG: 5}
+ROUNDS = {Size.TINY: 1, Size.NORMAL: 2, Size.LONG: 5}
 POLL_S = 0.01
 
 

@@ -34,7 +34,7 @@ WHY = (
 
 NODES = {Size.TINY: 100, Size.NORMAL: 1_000, Size.LONG: 1_000}
 ROUNDS = {Size.TINY: 1, Size.NORMAL: 5, Size.LONG: 9}
-PEER_ROUNDS = {Size.TINY: 1, Size.NORMAL: 2, Size.LONG: 3}
+PEER_ROUNDS = {Size.TINY: 1, Size.NORMAL: 1, Size.LONG: 3}
 
 
 def near(size: Size) -> tuple[Program, ...]:

@@ -19,8 +19,9 @@ from configurable_agents.client.control import start_daemon, stop_daemon
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import DaemonStatus, ReportClient
 from measuring.contenders import Program, running
+from measuring.interruptions import uninterrupted
 
-SETTLE_TIMEOUT_S = 300.0
+SETTLE_TIMEOUT_S = 900.0
 
 IDLE_LOOK_S = 0.5
 IDLE_SHARE = 0.05
@@ -88,11 +89,13 @@ def state_folder() -> Iterator[Home]:
 def daemon_in(home: Home, *, mlflow: bool = False) -> Iterator[Daemon]:
     export = "" if mlflow else "[mlflow]\nenabled = false\n"
     (home.folder / "agents-obsd.toml").write_text(export, encoding="utf-8")
-    started = start_daemon(home, timeout_s=60)
     try:
+        with uninterrupted():
+            started = start_daemon(home, timeout_s=60)
         yield Daemon(home, started.pid)
     finally:
-        stop_daemon(home, timeout_s=60)
+        with uninterrupted():
+            stop_daemon(home, timeout_s=60)
 
 
 @contextmanager

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +98,50 @@ def test_the_document_and_its_pictures_are_the_same_for_the_same_figures(tmp_pat
     assert first.returncode == 0, first.stderr
     assert "<svg" in first.stdout
     assert first.stdout == second.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_leaves_no_daemon_behind(number: signal.Signals) -> None:
+    with tempfile.TemporaryDirectory(prefix="runs-") as folder:
+        runner = subprocess.Popen(
+            [
+                sys.executable,
+                BENCHMARKS / "run.py",
+                "growth",
+                "--size",
+                "tiny",
+                "--out",
+                f"{folder}/out.json",
+            ],
+            env={**os.environ, "TMPDIR": folder},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        daemon = wait_for_a_daemon(Path(folder))
+        try:
+            runner.send_signal(number)
+            said, _ = runner.communicate(timeout=DEADLINE_S)
+
+            assert (runner.returncode, "interrupted" in said) == (130, True)
+            assert not daemon.is_running()
+            assert list(Path(folder).iterdir()) == []
+        finally:
+            if daemon.is_running():
+                daemon.terminate()
+
+
+def wait_for_a_daemon(folder: Path) -> psutil.Process:
+    """The first that is started in a state folder within, whether it is ready or not."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        for process in psutil.process_iter(["pid", "cmdline"]):
+            command = process.info["cmdline"] or []
+            if "configurable_agents.obsd" in command and any(
+                each.startswith(str(folder)) for each in command
+            ):
+                return process
+        time.sleep(0.01)
+    raise TimeoutError(f"no daemon was started in {folder}")
 
 
 def test_nothing_of_the_product_imports_the_benchmarks() -> None:
