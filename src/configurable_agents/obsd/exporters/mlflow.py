@@ -32,6 +32,7 @@ from configurable_agents.obsd.exporters.mlflow_batches import (
     permanent_errors,
 )
 from configurable_agents.obsd.exporters.mlflow_store import artifact_location, open_store
+from configurable_agents.obsd.exporters.mlflow_version import CHECK_EVERY_S, check_version
 from configurable_agents.obsd.exporters.projection import ENDINGS, NO_NAME, FinalFigures, Point, milliseconds
 from configurable_agents.obsd.exporters.protocol import ExportOutcome, ExportRequest
 from configurable_agents.obsd.ledger import export_queries, queries
@@ -341,8 +342,12 @@ def main() -> int:
         os.write(answers, failure(error).to_line())
         return 1
     os.write(answers, ExportOutcome().to_line())
+    checked_at = time.monotonic()
     for line in sys.stdin.buffer:
         try:
+            if time.monotonic() - checked_at >= CHECK_EVERY_S:
+                check_version(uri)
+                checked_at = time.monotonic()
             outcome = exporter.export(ExportRequest.from_line(line).cursor)
         except Exception as error:  # noqa: BLE001 - it is for the daemon to decide
             os.write(answers, failure(error).to_line())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,6 +14,8 @@ from configurable_agents.observability import mlflow_names as names
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 METRICS_MAX = 1000
 PARAMS_MAX = 100
@@ -157,4 +160,6 @@ def may_be_the_values(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:500]
+    """What it says, without the user and password of an address in it."""
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    return _CREDENTIALS.sub("", text)[:500]

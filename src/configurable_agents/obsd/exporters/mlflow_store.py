@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from configurable_agents.client.home import Home
-from configurable_agents.errors import AgentsObsError
-
-VERSION_MIN = (3, 16)
-"""Older servers fail when a point is logged again, and retries are what makes the export safe."""
+from configurable_agents.obsd.exporters.mlflow_version import check_version
 
 SQLITE_PREFIX = "sqlite:///"
 
@@ -24,12 +21,7 @@ def open_store(home: Home, uri: str) -> Any:
 
     Raises `AgentsObsError` when MLflow is too old, and MLflow's own errors when the store does not answer.
     """
-    import mlflow  # noqa: PLC0415
-    from packaging.version import Version  # noqa: PLC0415 - a dependency of MLflow's
-
-    if Version(mlflow.__version__).release < VERSION_MIN:
-        wanted = ".".join(map(str, VERSION_MIN))
-        raise AgentsObsError(f"MLflow {mlflow.__version__} is too old; install {wanted} or newer")
+    check_version(uri)
     database = sqlite_file(uri)
     if database is not None and not database.exists():
         _make_store(database, sweep=database == home.mlflow_database)
