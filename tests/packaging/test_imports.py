@@ -99,7 +99,7 @@ def test_a_cost_report_loads_what_it_shows_and_no_more():
     """The command, the answer off the wire, and the table."""
     statement = (
         "import configurable_agents.cli.app, configurable_agents.cli.cost_reports,"
-        " configurable_agents.wire.report_messages, configurable_agents.cli.render.cost"
+        " configurable_agents.wire.cost_messages, configurable_agents.cli.render.cost"
     )
     assert not modules_loaded_by(statement).intersection(NO_PART_OF_A_COST_REPORT)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
 from configurable_agents.telemetry import Status, Usage, WorkflowRunRecord
-from configurable_agents.wire import report_messages
+from configurable_agents.wire import cost_messages, report_messages
 from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus, PartStatus, StorageStatus
 from configurable_agents.wire.v1 import reports_pb2 as pb
 
@@ -61,8 +61,8 @@ def through_the_wire(message: object) -> object:
 
 @given(summaries)
 def test_a_cost_summary_arrives_whole(summary: CostSummary) -> None:
-    message = through_the_wire(report_messages.cost_summary_to_message(summary))
-    assert report_messages.cost_summary_from_message(message) == summary  # type: ignore[arg-type]
+    message = through_the_wire(cost_messages.cost_summary_to_message(summary))
+    assert cost_messages.cost_summary_from_message(message) == summary  # type: ignore[arg-type]
 
 
 @given(profiles)

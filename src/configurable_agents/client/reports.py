@@ -61,9 +61,9 @@ class ReportClient:
             channel.close()
 
     def cost_report(self, scope: Scope) -> CostSummary:
-        from configurable_agents.wire import report_messages  # noqa: PLC0415
+        from configurable_agents.wire import cost_messages  # noqa: PLC0415
 
-        return report_messages.cost_summary_from_message(self._ask("GetCostReport", scope_message(scope)))
+        return cost_messages.cost_summary_from_message(self._ask("GetCostReport", scope_message(scope)))
 
     def profile_report(self, scope: Scope) -> ProfileReport:
         from configurable_agents.wire import report_messages  # noqa: PLC0415
@@ -84,26 +84,26 @@ class ReportClient:
         self, scope: Scope, by: Sequence[str], *, sort: str = "cost", top: int = 0
     ) -> GroupedCosts:
         """Costs by dimensions (see `cost_groups.DIMENSIONS`); `top` 0: as many groups as there are."""
-        from configurable_agents.wire import report_messages  # noqa: PLC0415
+        from configurable_agents.wire import cost_messages  # noqa: PLC0415
         from configurable_agents.wire.v1 import reports_pb2  # noqa: PLC0415
 
         request = reports_pb2.GroupRequest(scope=scope_message(scope), by=by, sort=sort, top=top)
-        return report_messages.grouped_costs_from_message(self._ask("GetGroupedCosts", request))
+        return cost_messages.grouped_costs_from_message(self._ask("GetGroupedCosts", request))
 
     def cache_report(self, scope: Scope) -> CacheReport:
         """What prompt caches saved, and what was spent on them in vain, per node and model."""
-        from configurable_agents.wire import report_messages  # noqa: PLC0415
+        from configurable_agents.wire import cost_messages  # noqa: PLC0415
 
-        return report_messages.cache_report_from_message(self._ask("GetCacheReport", scope_message(scope)))
+        return cost_messages.cache_report_from_message(self._ask("GetCacheReport", scope_message(scope)))
 
     def receipts(self, scope: Scope, *, call_id: str = "", limit: int = 0) -> list[Receipt]:
         """How the cost of a call came about; without `call_id` of the costliest calls, at most `limit`."""
-        from configurable_agents.wire import report_messages  # noqa: PLC0415
+        from configurable_agents.wire import cost_messages  # noqa: PLC0415
         from configurable_agents.wire.v1 import reports_pb2  # noqa: PLC0415
 
         request = reports_pb2.ExplainRequest(scope=scope_message(scope), call_id=call_id, limit=limit)
         answer = self._ask("ExplainCalls", request)
-        return [report_messages.receipt_from_message(each) for each in answer.receipts]
+        return [cost_messages.receipt_from_message(each) for each in answer.receipts]
 
     def status(self) -> DaemonStatus:
         from configurable_agents.wire import report_messages  # noqa: PLC0415

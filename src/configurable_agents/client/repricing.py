@@ -20,7 +20,7 @@ def reprice(
         raise reports.unavailable()
     import grpc  # noqa: PLC0415
 
-    from configurable_agents.wire import repricing_messages  # noqa: PLC0415
+    from configurable_agents.wire import cost_messages  # noqa: PLC0415
     from configurable_agents.wire.v1 import repricing_pb2, repricing_pb2_grpc  # noqa: PLC0415
 
     request = repricing_pb2.RepriceRequest(
@@ -28,6 +28,6 @@ def reprice(
     )
     try:
         stub = repricing_pb2_grpc.RepricingServiceStub(reports.open_channel())  # type: ignore[no-untyped-call]
-        return repricing_messages.repricing_from_message(stub.Reprice(request, timeout=REPRICING_TIMEOUT_S))
+        return cost_messages.repricing_from_message(stub.Reprice(request, timeout=REPRICING_TIMEOUT_S))
     except grpc.RpcError as error:
         raise reports.translated(error) from error

@@ -30,7 +30,7 @@ from configurable_agents.obsd.runs import LiveRuns
 from configurable_agents.runtime.profile_report import NodeProfile
 from configurable_agents.telemetry import Status, WorkflowRunRecord
 from configurable_agents.version import __version__
-from configurable_agents.wire import report_messages
+from configurable_agents.wire import cost_messages, report_messages
 from configurable_agents.wire.report_records import ExporterStatus, PartStatus, Scope, StorageStatus
 from configurable_agents.wire.v1 import reports_pb2 as pb
 from configurable_agents.wire.v1 import reports_pb2_grpc
@@ -152,7 +152,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         scope = scope_of(request)
 
         def ask(connection: sqlite3.Connection) -> pb.CostSummary:
-            return report_messages.cost_summary_to_message(cost_groups.cost_with_wasted(connection, scope))
+            return cost_messages.cost_summary_to_message(cost_groups.cost_with_wasted(connection, scope))
 
         return await self._answer(context, ask)
 
@@ -163,7 +163,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
             found = cost_groups.grouped_costs(
                 connection, scope, request.by, sort=request.sort or "cost", top=request.top
             )
-            return report_messages.grouped_costs_to_message(found)
+            return cost_messages.grouped_costs_to_message(found)
 
         return await self._answer(context, ask)
 
@@ -194,7 +194,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         scope = scope_of(request)
         return await self._answer(
             context,
-            lambda connection: report_messages.cache_report_to_message(
+            lambda connection: cost_messages.cache_report_to_message(
                 cache_queries.cache_report(connection, scope)
             ),
         )
@@ -204,7 +204,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
 
         def ask(connection: sqlite3.Connection) -> pb.ReceiptList:
             found = call_queries.receipts(connection, scope, request.call_id, limit=request.limit)
-            return pb.ReceiptList(receipts=[report_messages.receipt_to_message(each) for each in found])
+            return pb.ReceiptList(receipts=[cost_messages.receipt_to_message(each) for each in found])
 
         return await self._answer(context, ask)
 

@@ -18,7 +18,7 @@ from configurable_agents.obsd.pricing import CallPricer
 from configurable_agents.obsd.reports import Context, Readers, scope_of, status_code
 from configurable_agents.observability.cost_summary import sum_totals
 from configurable_agents.observability.repricing import ModelRepricing, RepricingReport, added_up
-from configurable_agents.wire import repricing_messages
+from configurable_agents.wire import cost_messages
 from configurable_agents.wire.report_records import Scope
 from configurable_agents.wire.v1 import repricing_pb2 as pb
 from configurable_agents.wire.v1 import repricing_pb2_grpc
@@ -129,7 +129,7 @@ class RepricingServicer(repricing_pb2_grpc.RepricingServiceServicer):
         except AgentsObsError as error:
             await context.abort(status_code(error), str(error))
             raise
-        return repricing_messages.repricing_to_message(report)
+        return cost_messages.repricing_to_message(report)
 
 
 def add_repricing(servicer: RepricingServicer, server: grpc.aio.Server) -> None:

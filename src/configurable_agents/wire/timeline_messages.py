@@ -10,9 +10,8 @@ from configurable_agents.observability.known_cost import KnownCost
 from configurable_agents.runtime.past_runs import LiveRun, OpenNode, PastNode, PastRun
 from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineRows, TimelineSpan
 from configurable_agents.telemetry import Graph, Status
+from configurable_agents.wire.cost_messages import cost_summary_from_message, cost_summary_to_message
 from configurable_agents.wire.report_messages import (
-    cost_summary_from_message,
-    cost_summary_to_message,
     exporter_from_message,
     exporter_to_message,
     run_from_message,
