@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import random
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
 from configurable_agents.cli.render.timeline import timeline_report
-from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineSpan
+from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineRows, TimelineSpan
 from configurable_agents.runtime.trace_formats import folded, perfetto
 from configurable_agents.telemetry import Status, WorkflowRunRecord
 
@@ -106,7 +107,7 @@ def test_perfetto_gets_executions_that_nest_on_a_track_calls_and_dollars(timelin
     events = trace["traceEvents"]
     bars = {event["name"]: event for event in events if event["ph"] == "X"}
 
-    assert bars["left"]["ts"] == (T0 + 200 * MS) / 1_000
+    assert bars["left"]["ts"] == 200_000
     assert bars["left"]["dur"] == 600_000
     assert bars["left"]["args"] == {
         "status": "ok",
@@ -119,16 +120,76 @@ def test_perfetto_gets_executions_that_nest_on_a_track_calls_and_dollars(timelin
     assert bars["left"]["tid"] == bars["search\x1b[2J"]["tid"] != bars["right"]["tid"]
     assert bars["right"]["cat"] == "node"
     assert bars["openai/gpt-4o"]["args"]["tokens"] == 7
-    assert [event["args"]["usd"] for event in events if event["ph"] == "C"] == [0.02, 0.03]
+    assert [event["args"]["usd"] for event in events if event["ph"] == "C"] == [0, 0.02, 0.03]
     assert len({json.dumps(event) for event in events}) == len(events)
 
 
-def test_tracks_never_hold_executions_that_only_overlap(timeline):
-    bars = [event for event in perfetto(timeline)["traceEvents"] if event.get("cat") in {"node", "critical"}]
-    for one in bars:
-        for other in bars:
-            if one["tid"] == other["tid"] and one["ts"] < other["ts"] < one["ts"] + one["dur"]:
-                assert other["ts"] + other["dur"] <= one["ts"] + one["dur"]
+def drawn(chance: random.Random) -> Timeline:
+    """Executions inside, beside and across each other, with calls that overlap; some in none."""
+    spans: list[TimelineSpan] = []
+    calls: list[TimelineCall] = []
+    for number in range(1, chance.randint(2, 40)):
+        parent = chance.choice([0, 0, *(each.span_id for each in spans), 999])
+        start_ns, lasts_ns = chance.randrange(0, 10**6), chance.choice([0, 1, chance.randrange(10**6)])
+        node = chance.choice("abc")
+        spans.append(TimelineSpan(number, parent, node, T0 + start_ns, lasts_ns, Status.OK, 1))
+    for _ in range(chance.randrange(40)):
+        known = chance.random() < 0.8
+        nanos = chance.randrange(10**9) if known else 0
+        span_id = chance.choice([0, 998, *(each.span_id for each in spans)])
+        start_ns, lasts_ns = chance.randrange(0, 10**6), chance.randrange(10**5)
+        times = (T0 + start_ns, lasts_ns, 0)
+        counted = chance.random() < 0.9
+        calls.append(TimelineCall(span_id, "n", "openai", "m", *times, nanos, known, 7, Status.OK, counted))
+    total = sum(call.cost.nanos for call in calls)
+    run = WorkflowRunRecord("r", "bot", "w", Status.OK, T0, T0 + 10**6, {}, total, 0, len(calls))
+    rows = TimelineRows(spans, calls)
+    return Timeline(run, T0 + 10**6).with_rows([rows])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_perfetto_can_read_every_event_and_slices_of_a_track_nest(seed):
+    timeline = drawn(random.Random(seed))
+    events = json.loads(json.dumps(perfetto(timeline)))["traceEvents"]
+
+    assert {event["ph"] for event in events} <= {"M", "X", "C"}
+    for event in events:
+        assert isinstance(event["name"], str)
+        assert (event["ts"] >= 0, event["pid"], type(event["tid"])) == (True, 1, int)
+    slices = [event for event in events if event["ph"] == "X"]
+    assert len(slices) == len(timeline.spans) + len(timeline.calls)
+    for track in {event["tid"] for event in slices}:
+        check_nesting([event for event in slices if event["tid"] == track])
+
+
+def check_nesting(slices: list[dict]) -> None:
+    """In the order of their beginning each one lies within what is open, or after it."""
+    times = [(round(event["ts"] * 1_000), round(event["dur"] * 1_000)) for event in slices]
+    open_until: list[int] = []
+    for start, lasts in sorted(times, key=lambda each: (each[0], -each[1])):
+        while open_until and open_until[-1] <= start:
+            open_until.pop()
+        assert not open_until or start + lasts <= open_until[-1]
+        open_until.append(start + lasts)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_dollars_only_grow_and_end_at_the_cost_of_the_run(seed):
+    timeline = drawn(random.Random(seed))
+    counted = [event for event in perfetto(timeline)["traceEvents"] if event["ph"] == "C"]
+
+    assert [event["ts"] for event in counted] == sorted(event["ts"] for event in counted)
+    dollars = [event["args"]["usd"] for event in counted]
+    assert dollars == sorted(dollars)
+    assert (dollars[0], round(dollars[-1] * 1e9)) == (0, timeline.run.total_cost_nanos)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_folded_costs_sum_to_the_cost_of_the_run(seed):
+    timeline = drawn(random.Random(seed))
+    weights = [int(line.rpartition(" ")[2]) for line in folded(timeline, weight="cost")]
+
+    assert sum(weights) == timeline.run.total_cost_nanos
 
 
 def test_folded_stacks_weigh_self_time_or_cost(timeline):

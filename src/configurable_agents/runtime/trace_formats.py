@@ -2,89 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 from configurable_agents.runtime.schedule import RUN
 from configurable_agents.runtime.self_time import self_times
-from configurable_agents.runtime.timeline import OUTSIDE, Timeline, TimelineCall, TimelineSpan
+from configurable_agents.runtime.timeline import OUTSIDE, Timeline, TimelineCall
 from configurable_agents.runtime.timeline_rows import WaterfallRow, waterfall
 
 NS_PER_US = 1_000
 NANOS_PER_USD = 1_000_000_000
 PID = 1
-CALLS_TID = 1_000_000
-"""The track of calls made in no execution."""
+
+COUNTER_TID = 0
+"""Of what belongs to no track."""
+
+
+class _Slice(NamedTuple):
+    """Something that lasts, as it is laid on a track."""
+
+    started_ns: int
+    """Since the start of the run: fractions of a microsecond since 1970 are more than a float can hold."""
+    depth: int
+    duration_ns: int
+    span_id: int
+    """Of the execution it is; 0 for a call."""
+    enclosing: int
+    """The execution it lies in; 0 for none."""
+    event: dict[str, Any]
+
+    @property
+    def ended_ns(self) -> int:
+        return self.started_ns + self.duration_ns
 
 
 def perfetto(timeline: Timeline) -> dict[str, Any]:
-    """Chrome's trace event format: executions on tracks by nesting, calls in them, dollars as a counter.
+    """Chrome's trace event format: executions and calls on tracks by nesting, dollars as a counter.
 
-    The format's specification is "Trace Event Format" of the Chromium project; times are microseconds.
+    The format's specification is "Trace Event Format" of the Chromium project. Times are microseconds since
+    the start of the run, or of what began before it.
     """
-    found = waterfall(timeline, rows_max=len(timeline.spans))
-    tracks = _tracks(found.rows)
+    name = timeline.run.workflow or timeline.run.run_id
     events: list[dict[str, Any]] = [
-        _metadata("process_name", timeline.run.workflow or timeline.run.run_id, 0)
+        {"name": "process_name", "ph": "M", "ts": 0, "pid": PID, "tid": COUNTER_TID, "args": {"name": name}}
     ]
-    events += [_execution(row, tracks[row.span.span_id]) for row in found.rows]
-    events += [_call(call, tracks.get(call.span_id, CALLS_TID)) for call in timeline.calls]
+    events += _on_tracks(list(_slices(timeline)))
     events += _dollars(timeline)
+    run = timeline.run
     return {
         "traceEvents": events,
         "displayTimeUnit": "ms",
-        "otherData": {"run_id": timeline.run.run_id, "experiment": timeline.run.experiment},
+        "otherData": {
+            "run_id": run.run_id,
+            "experiment": run.experiment,
+            "started_unix_ns": str(_origin_ns(timeline)),
+        },
     }
 
 
-def _tracks(rows: Sequence[WaterfallRow]) -> dict[int, int]:
-    """A track holds executions one inside the other, or one after the other; others get one of their own."""
-    enclosing = _enclosing(rows)
-    open_on: list[list[TimelineSpan]] = []
-    found: dict[int, int] = {}
-    for row in sorted(rows, key=lambda row: (row.span.started_unix_ns, row.depth, -row.span.duration_ns)):
-        span = row.span
-        for track, stack in enumerate(open_on, start=1):
-            while stack and _end(stack[-1]) <= span.started_unix_ns:
-                stack.pop()
-            if not stack or (stack[-1].span_id == enclosing[span.span_id] and _end(stack[-1]) >= _end(span)):
-                stack.append(span)
-                found[span.span_id] = track
-                break
-        else:
-            open_on.append([span])
-            found[span.span_id] = len(open_on)
-    return found
+def _origin_ns(timeline: Timeline) -> int:
+    first = [span.started_unix_ns for span in timeline.spans[:1]]
+    first += [call.started_unix_ns for call in timeline.calls[:1]]
+    return min(timeline.run.started_unix_ns, *first, timeline.ended_unix_ns)
 
 
-def _enclosing(rows: Sequence[WaterfallRow]) -> dict[int, int]:
-    """The span id of what encloses each execution; 0 for none."""
+def _slices(timeline: Timeline) -> Iterator[_Slice]:
+    since_ns = _origin_ns(timeline)
     above: list[int] = []
-    found: dict[int, int] = {}
-    for row in rows:
+    depths: dict[int, int] = {}
+    for row in waterfall(timeline, rows_max=len(timeline.spans)).rows:
+        span = row.span
         del above[row.depth :]
-        found[row.span.span_id] = above[-1] if above else 0
-        above.append(row.span.span_id)
-    return found
+        enclosing = above[-1] if above else 0
+        above.append(span.span_id)
+        depths[span.span_id] = row.depth
+        times = (span.started_unix_ns - since_ns, row.depth, span.duration_ns)
+        yield _Slice(*times, span.span_id, enclosing, _execution(row))
+    for call in timeline.calls:
+        depth = depths.get(call.span_id, -1) + 1
+        enclosing = call.span_id if depth else 0
+        yield _Slice(call.started_unix_ns - since_ns, depth, call.duration_ns, 0, enclosing, _call(call))
 
 
-def _end(span: TimelineSpan) -> int:
-    return span.started_unix_ns + span.duration_ns
+def _on_tracks(slices: list[_Slice]) -> Iterator[dict[str, Any]]:
+    """A track holds slices one inside the other, or one after the other; others get one of their own."""
+    slices.sort(key=lambda each: (each.started_ns, each.depth, -each.duration_ns))
+    open_on: list[list[_Slice]] = []
+    for each in slices:
+        track = _track_for(each, open_on)
+        open_on[track].append(each)
+        times = {"ts": each.started_ns / NS_PER_US, "dur": each.duration_ns / NS_PER_US}
+        yield {**each.event, "ph": "X", **times, "pid": PID, "tid": track + 1}
 
 
-def _execution(row: WaterfallRow, track: int) -> dict[str, Any]:
-    span = row.span
+def _track_for(one: _Slice, open_on: list[list[_Slice]]) -> int:
+    for track, stack in enumerate(open_on):
+        while stack and stack[-1].ended_ns <= one.started_ns:
+            stack.pop()
+        if not stack or (stack[-1].span_id == one.enclosing != 0 and stack[-1].ended_ns >= one.ended_ns):
+            return track
+    open_on.append([])
+    return len(open_on) - 1
+
+
+def _execution(row: WaterfallRow) -> dict[str, Any]:
     return {
-        "name": span.node_id,
+        "name": row.span.node_id,
         "cat": "critical" if row.critical else "node",
-        "ph": "X",
-        "ts": span.started_unix_ns / NS_PER_US,
-        "dur": span.duration_ns / NS_PER_US,
-        "pid": PID,
-        "tid": track,
         "args": {
-            "status": span.status.label,
-            "attempt": span.attempt,
+            "status": row.span.status.label,
+            "attempt": row.span.attempt,
             "self_ms": row.self_ns / 1e6,
             "critical_ms": row.critical_ns / 1e6,
             "cost_usd": row.cost.usd,
@@ -93,15 +120,10 @@ def _execution(row: WaterfallRow, track: int) -> dict[str, Any]:
     }
 
 
-def _call(call: TimelineCall, track: int) -> dict[str, Any]:
+def _call(call: TimelineCall) -> dict[str, Any]:
     return {
         "name": f"{call.provider}/{call.model}",
         "cat": "model",
-        "ph": "X",
-        "ts": call.started_unix_ns / NS_PER_US,
-        "dur": call.duration_ns / NS_PER_US,
-        "pid": PID,
-        "tid": track,
         "args": {
             "tokens": call.tokens,
             "cost_usd": call.cost.usd,
@@ -112,21 +134,14 @@ def _call(call: TimelineCall, track: int) -> dict[str, Any]:
 
 
 def _dollars(timeline: Timeline) -> Iterator[dict[str, Any]]:
-    spent_nanos = 0
+    """From nothing, with the end of each call, to the known cost of the run."""
+    since_ns, spent = _origin_ns(timeline), [(0, 0)]
     for call in sorted(timeline.calls, key=lambda call: call.started_unix_ns + call.duration_ns):
-        spent_nanos += call.cost.nanos
-        at_ns = call.started_unix_ns + call.duration_ns or timeline.run.started_unix_ns
-        yield {
-            "name": "dollars",
-            "ph": "C",
-            "ts": at_ns / NS_PER_US,
-            "pid": PID,
-            "args": {"usd": spent_nanos / NANOS_PER_USD},
-        }
-
-
-def _metadata(name: str, value: str, track: int) -> dict[str, Any]:
-    return {"name": name, "ph": "M", "pid": PID, "tid": track, "args": {"name": value}}
+        ended_ns = call.started_unix_ns + call.duration_ns - since_ns
+        spent.append((ended_ns, spent[-1][1] + call.cost.nanos))
+    for at_ns, nanos in spent:
+        at = {"ts": at_ns / NS_PER_US, "pid": PID, "tid": COUNTER_TID}
+        yield {"name": "dollars", "ph": "C", **at, "args": {"usd": nanos / NANOS_PER_USD}}
 
 
 def folded(timeline: Timeline, *, weight: Literal["time", "cost"] = "time") -> list[str]:
