@@ -70,10 +70,9 @@ _SERVER_OPTIONS = (
     ("grpc.max_concurrent_streams", limits.CONNECTION_STREAMS_MAX),
     ("grpc.max_allowed_incoming_connections", limits.CONNECTIONS_MAX),
     ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a message is as long as it looks
+    ("grpc.server_handshake_timeout_ms", limits.HANDSHAKE_MS_MAX),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", limits.PING_EVERY_MS_MIN),
     ("grpc.http2.max_ping_strikes", limits.PING_STRIKES_MAX),
-    ("grpc.keepalive_time_ms", limits.KEEPALIVE_EVERY_MS),
-    ("grpc.keepalive_timeout_ms", limits.KEEPALIVE_TIMEOUT_MS),
     ("grpc.so_reuseport", 0),
 )
 

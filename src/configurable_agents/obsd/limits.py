@@ -47,6 +47,9 @@ CONNECTION_STREAMS_MAX = 256
 CONNECTIONS_MAX = 1024
 """Open connections. A further one is closed at once."""
 
+HANDSHAKE_MS_MAX = 10_000
+"""A connection that has not begun to speak HTTP/2 by then is closed."""
+
 METADATA_BYTES_MAX = 8 * 1024
 """Headers of one RPC. One with more is answered RESOURCE_EXHAUSTED."""
 
@@ -54,10 +57,6 @@ PING_EVERY_MS_MIN = 10_000
 PING_STRIKES_MAX = 2
 """A connection on which nothing runs and that pings more often than this, more often than that, is closed
 (ENHANCE_YOUR_CALM)."""
-
-KEEPALIVE_EVERY_MS = 60_000
-KEEPALIVE_TIMEOUT_MS = 20_000
-"""A connection that is silent is asked whether it is there, and closed when it does not answer."""
 
 LIVE_RUNS_MAX = 10_000
 """Runs with an analyzer in memory. Beyond it the one idle longest is let go; its report comes from

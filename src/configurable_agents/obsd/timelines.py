@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from configurable_agents.wire import timeline_messages
 from configurable_agents.wire.report_records import LiveView
 from configurable_agents.wire.v1 import reports_pb2, timeline_pb2_grpc
 from configurable_agents.wire.v1 import timeline_pb2 as pb
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -105,6 +108,7 @@ async def _write(context: Context, message: Any) -> None:
         async with asyncio.timeout(limits.UNREAD_S):
             await context.write(message)
     except TimeoutError:
+        _log.warning("a client of a stream has read nothing for %g s: cut off", limits.UNREAD_S)
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"nothing was read for {limits.UNREAD_S:g} s")
 
 
