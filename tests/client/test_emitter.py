@@ -14,7 +14,14 @@ from collections.abc import Callable
 import pytest
 
 from configurable_agents.client.control import find_daemon, start_daemon, stop_daemon
-from configurable_agents.client.emitter import EXIT_FLUSH_S, JOIN_S, Emitter
+from configurable_agents.client.emitter import (
+    EXIT_FLUSH_S,
+    JOIN_S,
+    LINGER_MAX_S,
+    LINGER_S,
+    Emitter,
+    _Session,
+)
 from configurable_agents.client.home import Home
 from configurable_agents.client.process import close_process_recorders, process_recorder
 from configurable_agents.client.reports import ReportClient, Scope
@@ -525,3 +532,25 @@ def test_stopping_the_daemon_in_order_leaves_the_emitter_waiting_for_the_next(
     assert emitter.flush(20)
     assert committed() == {"node-0": 1, "node-1": 1}
     emitter.close()
+
+
+def test_a_steady_stream_is_looked_at_less_and_less_often_and_its_end_soon(
+    home: Home, node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Emitter, "_start_sender", lambda _: None)
+    emitter, session, rests = Emitter(home), _Session(0), []
+
+    def rest(timeout_s: float) -> None:
+        rests.append(timeout_s)
+        if len(rests) <= 3:
+            emitter.record(node(len(rests)))
+        if len(rests) == 5:
+            session.end()
+
+    monkeypatch.setattr(session, "sleep", rest)
+    emitter.record(node(0))
+    batches = list(emitter._batches(session))
+    emitter.close()
+
+    assert len(batches) == 4
+    assert rests == [2 * LINGER_S, 4 * LINGER_S, LINGER_MAX_S, LINGER_MAX_S, LINGER_S]

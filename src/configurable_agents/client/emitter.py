@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LINGER_S = 0.1
+LINGER_MAX_S = 0.5
 """How long the sender collects events before it looks at the spool again; a flush does not wait for it.
-A look and its batch cost nearly 1 ms of CPU: with 0.02 s here, 1,000 events per second cost the process
-49 ms of each second, now 13 ms."""
+Twice as long after each look that found some, up to the maximum: a look and its batch cost nearly 1 ms of
+CPU, which at 1,000 events per second is 1.0 % of the process with 0.1 s, and 0.2 % with 0.5 s."""
 
 IDLE_LOOKS_MAX = 5
 """After this many looks that found nothing the sender sleeps until it is woken."""
@@ -285,7 +286,7 @@ class Emitter:
     def _batches(self, session: _Session) -> Iterator[bytes]:
         """Encoded batches as the spool grows, until the session ends or all is sent at closing."""
         follower = SpoolFollower(self._segments, session.first_sequence)
-        idle_looks = 0
+        idle_looks, linger_s = 0, LINGER_S
         while not session.ended:
             self._announce_long_running_nodes()
             closing = self._closing
@@ -298,15 +299,16 @@ class Emitter:
                 return
             else:
                 idle_looks += 1
-                self._rest(session, idle_looks, follower)
+                linger_s = min(2 * linger_s, LINGER_MAX_S) if idle_looks == 1 else LINGER_S
+                self._rest(session, idle_looks, follower, linger_s)
 
     def _segments(self) -> list[Segment]:
         with self._lock:
             return self._spool.segments()
 
-    def _rest(self, session: _Session, idle_looks: int, follower: SpoolFollower) -> None:
+    def _rest(self, session: _Session, idle_looks: int, follower: SpoolFollower, linger_s: float) -> None:
         if idle_looks <= IDLE_LOOKS_MAX:
-            session.sleep(LINGER_S)
+            session.sleep(linger_s)
             return
         session.asleep = True  # before the look that decides: a recorder that misses it would not wake us
         if follower.sequence >= self.recorded_events and not (self._closing or session.ended):
