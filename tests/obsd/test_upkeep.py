@@ -57,6 +57,7 @@ class Keeper:
             WriterThread(failed),
             self.readers.ask,
             exporter="",
+            failed=failed,
             clock=lambda: time.time_ns() + self.days * DAY_S * 10**9,
         )
         await upkeep.look()

@@ -112,6 +112,7 @@ def storage_json(storage: StorageStatus) -> dict[str, Any]:
         "runs_retired": storage.runs_retired,
         "runs_retired_for_size": storage.runs_retired_for_size,
         "runs_removed": storage.runs_removed,
+        "spools_damaged": storage.spools_damaged,
     }
 
 

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
 def daemon(home: Home) -> ReportClient:
     """Each question to it raises `DaemonUnavailableError` when no daemon answers."""
-    return ReportClient(home)
+    return NotingClient(home)
+
+
+class NotingClient(ReportClient):
+    """Says on standard error, at the end, what the daemon wants known of its answers."""
+
+    def close(self) -> None:
+        super().close()
+        for note in self.notes:
+            terminal.write_note(note)
+        self.notes.clear()
 
 
 def newest_run(client: ReportClient) -> WorkflowRunRecord | None:

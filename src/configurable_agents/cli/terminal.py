@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from configurable_agents.cli.endings import silence_stdout
+from configurable_agents.cli.escape import one_line
 from configurable_agents.errors import OutputError
 
 if TYPE_CHECKING:
@@ -98,6 +100,13 @@ def write_out(text: str) -> None:
     except OSError as error:
         silence_stdout()
         raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def write_note(text: str) -> None:
+    """One line on standard error, for people; what programs read is on standard output."""
+    with contextlib.suppress(OSError):  # nobody reads it
+        sys.stderr.write(f"note: {one_line(text)}\n")
+        sys.stderr.flush()
 
 
 def encodable(text: str) -> str:

@@ -54,8 +54,12 @@ class RunningDaemon:
     address: str
 
 
-def start_daemon(home: Home, *, timeout_s: float = START_TIMEOUT_S) -> RunningDaemon:
+def start_daemon(
+    home: Home, *, fresh_ledger: bool = False, timeout_s: float = START_TIMEOUT_S
+) -> RunningDaemon:
     """Starts a daemon that outlives this process, and returns when it accepts events.
+
+    With `fresh_ledger` a damaged ledger is set aside first.
 
     Raises `AlreadyRunningError` when one owns the folder, `ConfigurationError` when the folder or a
     setting cannot be used, else `DaemonStartError` with the reason; no process is left behind then.
@@ -63,7 +67,7 @@ def start_daemon(home: Home, *, timeout_s: float = START_TIMEOUT_S) -> RunningDa
     ensure_private_folder(home.folder)
     ready_fd, child_fd = os.pipe()
     try:
-        process = spawn(home, child_fd)
+        process = spawn(home, child_fd, fresh_ledger=fresh_ledger)
     finally:
         os.close(child_fd)
     try:
@@ -78,10 +82,10 @@ def start_daemon(home: Home, *, timeout_s: float = START_TIMEOUT_S) -> RunningDa
     return started
 
 
-def become_daemon(home: Home) -> NoReturn:
+def become_daemon(home: Home, *, fresh_ledger: bool = False) -> NoReturn:
     """Replaces this process by the daemon, in the foreground."""
     ensure_private_folder(home.folder)
-    command = daemon_command(home)
+    command = [*daemon_command(home), *_fresh(fresh_ledger=fresh_ledger)]
     os.execve(command[0], command, environment_for(home))  # noqa: S606 - no shell is the point
 
 
@@ -124,11 +128,32 @@ def environment_for(home: Home) -> dict[str, str]:
     return {**os.environ, SOCKET_VARIABLE: str(home.socket)}
 
 
-def spawn(home: Home, ready_fd: int) -> subprocess.Popen[bytes]:
+def _fresh(*, fresh_ledger: bool) -> list[str]:
+    return ["--fresh-ledger"] if fresh_ledger else []
+
+
+def repair_ledger(home: Home) -> dict[str, Any]:
+    """Sets a damaged ledger aside and saves what can be read of it, in a process of its own.
+
+    Returns what was saved; see docs/json.md. Raises `AlreadyRunningError` while a daemon runs, else
+    `AgentsObsError` with the reason.
+    """
+    command = [sys.executable, "-P", "-m", "configurable_agents.obsd.repair", "--home", str(home.folder)]
+    ended = subprocess.run(  # noqa: S603 - our own interpreter and module
+        command, env=environment_for(home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
+    )
+    said = parsed(ended.stdout)
+    if "error" in said or not said:
+        error = ERROR_OF_EXIT_CODE.get(ended.returncode, AgentsObsError)
+        raise error(str(said.get("error") or f"the repair ended with exit code {ended.returncode}"))
+    return said
+
+
+def spawn(home: Home, ready_fd: int, *, fresh_ledger: bool = False) -> subprocess.Popen[bytes]:
     log = opened_log(home.log)
     try:
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [*daemon_command(home), "--ready-fd", str(ready_fd)],
+            [*daemon_command(home), "--ready-fd", str(ready_fd), *_fresh(fresh_ledger=fresh_ledger)],
             env=environment_for(home),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -20,7 +20,7 @@ from configurable_agents.observability.cost_summary import CostSummary
 from configurable_agents.observability.receipts import Receipt
 from configurable_agents.runtime.profile_report import ProfileReport
 from configurable_agents.telemetry import WorkflowRunRecord
-from configurable_agents.wire.report_records import DaemonStatus, ExporterStatus, PartStatus, Scope
+from configurable_agents.wire.report_records import NOTE_KEY, DaemonStatus, ExporterStatus, PartStatus, Scope
 
 if TYPE_CHECKING:
     import grpc
@@ -45,6 +45,8 @@ class ReportClient:
         self._timeout_s = timeout_s
         self._channel: grpc.Channel | None = None
         self._opening = threading.Lock()
+        self.notes: dict[str, None] = {}
+        """What the daemon wants known of where its answers come from, each once."""
 
     def __enter__(self) -> Self:
         return self
@@ -120,9 +122,16 @@ class ReportClient:
 
         try:
             stub = reports_pb2_grpc.ReportServiceStub(self.open_channel())  # type: ignore[no-untyped-call]
-            return getattr(stub, method)(request, timeout=self._timeout_s)
+            answer, call = getattr(stub, method).with_call(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
             raise self.translated(error) from error
+        self._take_notes(call.trailing_metadata())
+        return answer
+
+    def _take_notes(self, metadata: Sequence[tuple[str, str | bytes]] | None) -> None:
+        for key, value in metadata or ():
+            if key == NOTE_KEY:
+                self.notes[str(value)] = None
 
     def open_channel(self) -> grpc.Channel:
         from configurable_agents.client.channel import open_channel  # noqa: PLC0415

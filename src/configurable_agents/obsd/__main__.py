@@ -54,7 +54,7 @@ def main() -> int:
         with _event_loop() as runner:
             from configurable_agents.obsd.app import serve  # noqa: PLC0415 - slow; the errors above are not
 
-            runner.run(_serve(serve, home, announcement, to_file=arguments.ready_fd is not None))
+            runner.run(_serve(serve, home, announcement, arguments))
     except Exception as error:  # noqa: BLE001 - whatever it is, who started us is told
         return _failed(error, announcement)
     return 0
@@ -78,7 +78,7 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-async def _serve(serve: Any, home: Home, announcement: _Announcement, *, to_file: bool) -> None:
+async def _serve(serve: Any, home: Home, announcement: _Announcement, arguments: argparse.Namespace) -> None:
     def ready() -> None:
         gc.freeze()  # what is imported stays
         announcement.ready(home)
@@ -86,8 +86,8 @@ async def _serve(serve: Any, home: Home, announcement: _Announcement, *, to_file
     from configurable_agents.client.home import ensure_private_folder  # noqa: PLC0415
 
     ensure_private_folder(home.folder)
-    _configure_logging(home.log if to_file else None)
-    await serve(home, ready=ready)
+    _configure_logging(None if arguments.ready_fd is None else home.log)
+    await serve(home, ready=ready, fresh_ledger=arguments.fresh_ledger)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ready-fd", type=int, help="a descriptor that gets one JSON line when the daemon accepts, or cannot"
     )
+    parser.add_argument("--fresh-ledger", action="store_true", help="set a damaged ledger aside")
     return parser
 
 

@@ -31,6 +31,7 @@ from configurable_agents.obsd.disk import DiskGuard
 from configurable_agents.obsd.exporters.supervisor import NAME as EXPORTER_NAME
 from configurable_agents.obsd.exporters.supervisor import ExportSupervisor
 from configurable_agents.obsd.intake import Intake
+from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.ledger.retention import backlog
 from configurable_agents.obsd.ledger.writer import SqliteLedger
 from configurable_agents.obsd.lifecycle import RunKeeper
@@ -42,6 +43,7 @@ from configurable_agents.obsd.purging import Purger
 from configurable_agents.obsd.receivers.grpc import TelemetryReceiver
 from configurable_agents.obsd.receivers.spool import SpoolReceiver
 from configurable_agents.obsd.records import Batch, Committed
+from configurable_agents.obsd.repair import begin_afresh
 from configurable_agents.obsd.reports import DaemonGauges, Readers, ReportServicer, add_reports
 from configurable_agents.obsd.repricing import Repricer, RepricingServicer, add_repricing
 from configurable_agents.obsd.runs import LiveRuns
@@ -77,8 +79,10 @@ _SERVER_OPTIONS = (
 )
 
 
-async def serve(home: Home, *, ready: Callable[[], None]) -> None:
+async def serve(home: Home, *, ready: Callable[[], None], fresh_ledger: bool = False) -> None:
     """Runs the daemon until SIGTERM or SIGINT. `ready` is called when it accepts events.
+
+    With `fresh_ledger` a damaged ledger is set aside, and an empty one begun.
 
     Raises `AgentsObsError` when it cannot start, or cannot go on.
     """
@@ -86,6 +90,9 @@ async def serve(home: Home, *, ready: Callable[[], None]) -> None:
     ensure_private_folder(home.socket.parent)
     with owning(home), _stop_signals() as stop:
         settings = load_settings(home)
+        aside = begin_afresh(home.ledger) if fresh_ledger else None
+        if aside is not None:
+            _log.warning("the damaged ledger is set aside as %s", aside)
         await _serve_owned(home, settings, storage_policy(settings), ready, stop)
 
 
@@ -98,6 +105,7 @@ async def _serve_owned(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, pricer.warm_up)
             await daemon.run(ready)
+        ledger.is_trusted = ledger.is_trusted and not stop.has_failed
     stop.raise_failure()
 
 
@@ -140,7 +148,9 @@ class Daemon:
 
         self._exporter = ExportSupervisor(home, settings, ledger, write)
         self._readers = readers = Readers(home.ledger)
-        self._upkeep = Upkeep(home, policy, ledger, write, readers.ask, exporter=self._exported_to)
+        self._upkeep = Upkeep(
+            home, policy, ledger, write, readers.ask, exporter=self._exported_to, failed=stop.fail
+        )
         self._keeper = RunKeeper(
             ledger,
             write,
@@ -187,6 +197,7 @@ class Daemon:
                 tasks.start_soon(self._exporter.run)
                 tasks.start_soon(self._upkeep.run)
                 tasks.start_soon(self._progress.run)
+                tasks.start_soon(self._upkeep.check)
                 ready()
                 _log.info("ready address=%s ledger=%s", self._home.address, self._home.ledger)
                 await self._stop.wait()
@@ -235,7 +246,13 @@ class Daemon:
 
     def _storage(self, connection: sqlite3.Connection) -> StorageStatus:
         known = self._disk.status(backlog(connection, self._exported_to))
-        return replace(known, note=self._upkeep.note)
+        return replace(
+            known,
+            note=self._upkeep.note,
+            checked=self._upkeep.checked,
+            repaired=queries.repair_note(connection),
+            spools_damaged=self._spool.spools_damaged,
+        )
 
     def _parts(self) -> list[Part]:
         intake, spool, exporter = self._intake, self._spool, self._exporter
@@ -332,12 +349,12 @@ class StopSignals:
             self._failure = error
         self._event.set()
 
+    async def wait(self) -> None:
+        await self._event.wait()
+
     @property
     def has_failed(self) -> bool:
         return self._failure is not None
-
-    async def wait(self) -> None:
-        await self._event.wait()
 
     def raise_failure(self) -> None:
         if self._failure is not None:

@@ -216,3 +216,13 @@ as soon as nobody reads behind it."""
 
 REPORT_S_MAX = 60.0
 """A question to the ledger that takes longer is given up, so that the log can be folded in."""
+
+CHECK_S_MAX = 0.5
+"""What SQLite's check of the ledger may take at a start: about 10^6 events. A larger ledger is checked
+while the daemon already works, which stops when it finds damage."""
+
+SEALED_BYTES_MAX = 256 * 1024 * 1024
+"""A larger ledger gets no checksum when the daemon stops: making and comparing it would take long."""
+
+UNREADABLE_PLACES_MAX = 100_000
+"""How often reading a table of a damaged ledger may fail before its rest is given up."""

@@ -31,7 +31,7 @@ from configurable_agents.runtime.profile_report import NodeProfile
 from configurable_agents.telemetry import Status, WorkflowRunRecord
 from configurable_agents.version import __version__
 from configurable_agents.wire import cost_messages, report_messages
-from configurable_agents.wire.report_records import ExporterStatus, PartStatus, Scope, StorageStatus
+from configurable_agents.wire.report_records import NOTE_KEY, ExporterStatus, PartStatus, Scope, StorageStatus
 from configurable_agents.wire.v1 import reports_pb2 as pb
 from configurable_agents.wire.v1 import reports_pb2_grpc
 
@@ -247,11 +247,17 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         return replace(known, **{name: getattr(counts, name) for name in queries.RETENTION_COUNTERS})
 
     async def _answer(self, context: Context, question: Callable[[sqlite3.Connection], T]) -> T:
+        def ask(connection: sqlite3.Connection) -> tuple[T, str]:
+            return question(connection), queries.repair_note(connection)
+
         try:
-            return await self._readers.ask(question)
+            answer, note = await self._readers.ask(ask)
         except AgentsObsError as error:
             await context.abort(status_code(error), str(error))
             raise
+        if note:
+            context.set_trailing_metadata(((NOTE_KEY, f"the ledger was {note}"),))
+        return answer
 
     def _live_nodes(self, run_id: str) -> tuple[NodeProfile, ...] | None:
         analyzer = self._live.analyzer(run_id)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Protocol, TypeVar
 
 import anyio
+import anyio.to_thread
 
 from configurable_agents.client.home import Home
-from configurable_agents.errors import LedgerNotNowError
+from configurable_agents.errors import LedgerError, LedgerNotNowError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.disk import file_bytes, files_of
-from configurable_agents.obsd.ledger import retention
+from configurable_agents.obsd.ledger import damage, retention
+from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.ledger.writer import SqliteLedger
 from configurable_agents.obsd.lifecycle import Write
 from configurable_agents.obsd.quantities import size_text
@@ -54,16 +58,23 @@ class Upkeep:
         ask: Ask,
         *,
         exporter: str,
+        failed: Callable[[Exception], None],
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`exporter` must have taken what is removed; empty where nothing is exported."""
+        """`exporter` must have taken what is removed; empty where nothing is exported.
+
+        `failed` is told of damage, after which the ledger must not be written to.
+        """
         self._ledger_path = home.ledger
         self._policy = policy
         self._ledger = ledger
         self._write = write
         self._ask = ask
         self._exporter = exporter
+        self._failed = failed
         self._clock = clock
+        self.checked = ledger.checked
+        """How far the ledger was looked through for damage."""
         self.note = ""
         """What keeps the ledger beyond its size; empty: nothing."""
 
@@ -81,6 +92,23 @@ class Upkeep:
             except LedgerNotNowError as error:
                 _log.warning("upkeep waits: %s", error)
             await anyio.sleep(LOOK_EVERY_S)
+
+    async def check(self) -> None:
+        """Looks through a ledger that was too large for it at the start."""
+        if self.checked != damage.CHECKED_LATER:
+            return
+        over = threading.Event()
+        try:
+            await anyio.to_thread.run_sync(self._check, over, abandon_on_cancel=True)
+            self.checked = damage.CHECKED
+        except LedgerError as error:
+            self._failed(error)
+        finally:
+            over.set()
+
+    def _check(self, over: threading.Event) -> None:
+        with closing(open_for_reading(self._ledger_path)) as connection:
+            damage.quick_check(connection, self._ledger_path, is_over=over.is_set)
 
     async def finish_removals(self) -> None:
         """What a daemon before this one had begun to remove."""

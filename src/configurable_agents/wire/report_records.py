@@ -8,6 +8,9 @@ from typing import NamedTuple
 from configurable_agents.observability.known_cost import KnownCost
 from configurable_agents.runtime.past_runs import LiveRun
 
+NOTE_KEY = "agents-obs-note"
+"""Trailing metadata of an answer: what its reader should know of where it comes from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -91,6 +94,8 @@ class StorageStatus:
     runs_retired_for_size: int = 0
     """Of them, those before their time because the ledger was too large."""
     runs_removed: int = 0
+    spools_damaged: int = 0
+    """Files in the spool folder that were set aside because a part of them cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,9 @@ def storage_facts(storage: StorageStatus) -> Iterator[Fact]:
         yield Fact("too large", printable(storage.note), NOTABLE_STYLE)
     if storage.checked:
         yield Fact("checked", printable(storage.checked))
+    if storage.spools_damaged:
+        damaged = f"{plural(storage.spools_damaged, 'file')} in the spool folder end in .damaged"
+        yield Fact("damaged", f"{damaged}: a part of them cannot be read", ALARMING_STYLE)
     if storage.repaired:
         yield Fact("repaired", printable(storage.repaired), ALARMING_STYLE)
 

@@ -8,8 +8,9 @@ from contextlib import closing
 from importlib import resources
 from pathlib import Path
 
-from configurable_agents.errors import LedgerDamagedError, LedgerError, LedgerTooNewError
+from configurable_agents.errors import LedgerError, LedgerTooNewError
 from configurable_agents.obsd import limits
+from configurable_agents.obsd.ledger import damage
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x41474F42
@@ -17,10 +18,6 @@ APPLICATION_ID = 0x41474F42
 
 _MIGRATIONS: dict[int, str] = {}
 """From version N to N+1: a script of `ledger/`, applied in one transaction."""
-
-CHECKED_BYTES_MAX = 256 * 1024 * 1024
-"""A larger ledger is not looked through at every start, which would take seconds; SQLite still notices
-damage where it reads."""
 
 BUSY_TIMEOUT_MS = 30_000
 """How long another program may hold a lock on the file before an operation gives up."""
@@ -31,14 +28,14 @@ WAL_CHECKPOINT_PAGES = 4000
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """The one writing connection. Creates, checks and migrates the ledger as needed.
+    """The one writing connection. Creates and migrates the ledger as needed; `check` it before.
 
     Raises `LedgerDamagedError`, `LedgerTooNewError` or `LedgerError`; a ledger that cannot be used is
     left exactly as it was.
     """
     try:
         if path.exists():
-            _check(path)
+            damage.break_seal(path)
         else:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         connection = sqlite3.connect(
@@ -54,6 +51,25 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     except OSError as error:
         raise LedgerError(f"{path} cannot be made: {error.strerror}") from error
     return connection
+
+
+def check(path: Path) -> str:
+    """Looks at a ledger before it is written to. Returns how far it was looked through; empty: there is none.
+
+    Raises `LedgerDamagedError`, `LedgerTooNewError` or `LedgerError`; the file stays as it is.
+    """
+    if not path.exists():
+        return ""
+    try:
+        with closing(open_for_reading(path)) as connection:
+            _check_whose(connection, path)
+            return damage.check(connection, path)
+    except sqlite3.DatabaseError as error:
+        raise _explained(error, path) from error
+    except UnicodeDecodeError as error:
+        raise damage.damaged(path, "it holds text that is none") from error
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
@@ -105,22 +121,14 @@ def assert_durable(connection: sqlite3.Connection) -> None:
         )
 
 
-def _check(path: Path) -> None:
-    """Reads only: whatever is wrong with the file, it stays as it is."""
-    with closing(open_for_reading(path)) as connection:
-        _check_whose(connection, path)
-        if path.stat().st_size <= CHECKED_BYTES_MAX:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise LedgerDamagedError(_damaged(path, found.splitlines()[-1]))
-
-
 def _check_whose(connection: sqlite3.Connection, path: Path) -> None:
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     is_empty = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0] == 0
-    if version == 0 and application_id == 0 and is_empty:
+    if version == 0 and application_id == 0 and is_empty and not damage.is_sealed(path):
         return  # created and never filled: a start that was cut off
+    if application_id != APPLICATION_ID and damage.is_sealed(path):
+        raise damage.damaged(path, "its beginning is not that of a ledger any more")
     if application_id != APPLICATION_ID:
         raise LedgerError(f"{path} is not a ledger; choose another state folder or move the file away")
     if version > SCHEMA_VERSION:
@@ -147,9 +155,5 @@ def _migrate(connection: sqlite3.Connection, version: int) -> None:
 def _explained(error: sqlite3.DatabaseError, path: Path) -> LedgerError:
     code = getattr(error, "sqlite_errorname", "")
     if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return LedgerDamagedError(_damaged(path, str(error)))
+        return damage.damaged(path, str(error))
     return LedgerError(f"{path} cannot be opened: {error}")
-
-
-def _damaged(path: Path, what: str) -> str:
-    return f"{path} is damaged ({what}); it is left untouched. Move it away to start afresh"

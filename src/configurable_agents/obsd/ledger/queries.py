@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from configurable_agents.obsd import limits
@@ -183,6 +184,19 @@ def counts(connection: sqlite3.Connection) -> LedgerCounts:
             "SELECT COUNT(*) FROM runs WHERE status = ?", (Status.RUNNING,)
         ).fetchone()[0],
         **{name: named.get(name, 0) for name in RETENTION_COUNTERS},
+    )
+
+
+def repair_note(connection: sqlite3.Connection) -> str:
+    """When the ledger was made from a damaged one, and what that cost; empty: it was not."""
+    known = dict(connection.execute("SELECT name, value FROM counters WHERE name LIKE 'repair%'"))
+    if "repaired_unix_ns" not in known:
+        return ""
+    day = datetime.fromtimestamp(known["repaired_unix_ns"] // 10**9, UTC).date().isoformat()
+    lost, doubtful = known.get("repair_rows_lost", 0), known.get("repair_runs_doubtful", 0)
+    return (
+        f"made on {day} from a damaged one: {lost:,} events are known to be lost, and the figures of"
+        f" {doubtful:,} runs may be wrong"
     )
 
 

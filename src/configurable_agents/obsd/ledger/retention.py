@@ -197,10 +197,11 @@ def _group_row(run: int, part: Part, name_id: Callable[[str], int]) -> tuple[obj
     key = part.key
     names = (name_id(key.node), name_id(key.provider), name_id(key.model))
     about = (key.day, key.attempt, key.status, key.price_status, key.wasted, key.anomalies)
-    return (run, *names, *about, part.token_class, *_figures(part.totals))
+    return (run, *names, *about, part.token_class, *figures_of(part.totals))
 
 
-def _figures(totals: CallTotals) -> tuple[int, ...]:
+def figures_of(totals: CallTotals) -> tuple[int, ...]:
+    """In the order of the columns of `call_totals` and `call_groups`."""
     return (
         totals.calls,
         totals.cost_nanos,

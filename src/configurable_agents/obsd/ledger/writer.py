@@ -32,7 +32,8 @@ from configurable_agents.obsd.ledger.calls import (
     signed,
     totals_of,
 )
-from configurable_agents.obsd.ledger.database import BUSY_TIMEOUT_MS, open_for_writing
+from configurable_agents.obsd.ledger.damage import seal
+from configurable_agents.obsd.ledger.database import BUSY_TIMEOUT_MS, check, open_for_writing
 from configurable_agents.obsd.ledger.dead_letters import LetterState
 from configurable_agents.obsd.ledger.names import Names
 from configurable_agents.obsd.ledger.repricing import Repriced
@@ -181,6 +182,11 @@ class SqliteLedger:
     """
 
     def __init__(self, path: Path, pricer: Pricer) -> None:
+        self._path = path
+        self.checked = check(path)
+        """How far the ledger was looked through for damage."""
+        self.is_trusted = True
+        """False after an error that speaks against the file: then it is not sealed when it is closed."""
         self._connection = open_for_writing(path)
         self.names = Names(self._connection)
         self._pricer = pricer
@@ -197,6 +203,11 @@ class SqliteLedger:
     def close(self) -> None:
         """Closes the file; SQLite then folds the write-ahead log into it."""
         self._connection.close()
+        if self.is_trusted:
+            try:
+                seal(self._path)
+            except OSError as error:
+                _log.warning("the ledger gets no checksum: %s", error)
 
     def commit(self, batches: Sequence[Batch]) -> Committed:
         """Takes in batches of any producers; duplicates are recognised. Durable when it returns."""
@@ -519,6 +530,7 @@ class SqliteLedger:
             return LedgerFullError("the disk is full; events wait in the spools until there is room")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return LedgerBusyError("another program holds the ledger; events wait in the spools meanwhile")
+        self.is_trusted = False
         return LedgerError(f"the ledger cannot be written: {error} ({name})")
 
 

@@ -71,6 +71,8 @@ class SpoolReceiver:
         self._spooling: frozenset[bytes] = frozenset()
         self._unreadable: set[bytes] = set()
         self._next_tidy = 0.0
+        self.spools_damaged = 0
+        """Files that were set aside, at the last tidying."""
         self.spool_bytes = 0
         """Size of the spool folder at the last look."""
         self.steps = 0
@@ -124,6 +126,7 @@ class SpoolReceiver:
         self._next_tidy = time.monotonic() + UNNAMED_KEPT_S
         tidy = partial(remove_unnamed, self._folder, now_unix_s=time.time())
         removed = await anyio.to_thread.run_sync(tidy)
+        self.spools_damaged = await anyio.to_thread.run_sync(_damaged_files, self._folder)
         if removed:
             _log.info("removed %d spool segments that killed processes had only begun", removed)
 
@@ -177,6 +180,7 @@ class SpoolReceiver:
         except (SpoolDamagedError, WireFormatError) as error:
             damaged = segment.path.with_name(segment.path.name + DAMAGED_SUFFIX)
             segment.path.rename(damaged)
+            self.spools_damaged += 1
             _log.error(
                 "a spool is damaged, its events up to there are taken in: %s; kept as %s", error, damaged
             )
@@ -211,6 +215,10 @@ def _has_later(folder: Path, segment: Segment) -> bool:
     return (
         list_segments(folder).get(segment.producer_id, [segment])[-1].first_sequence > segment.first_sequence
     )
+
+
+def _damaged_files(folder: Path) -> int:
+    return sum(1 for _ in folder.glob(f"*{DAMAGED_SUFFIX}"))
 
 
 def _size_bytes(segment: Segment) -> int:

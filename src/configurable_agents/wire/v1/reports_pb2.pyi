@@ -496,7 +496,7 @@ class ExporterStatus(_message.Message):
     def __init__(self, name: _Optional[str] = ..., target: _Optional[str] = ..., state: _Optional[str] = ..., events_exported: _Optional[int] = ..., events_waiting: _Optional[int] = ..., events_set_aside: _Optional[int] = ..., last_success_unix_ns: _Optional[int] = ..., last_error: _Optional[str] = ..., runs_waiting: _Optional[int] = ..., events_dropped: _Optional[int] = ..., events_purged: _Optional[int] = ...) -> None: ...
 
 class StorageStatus(_message.Message):
-    __slots__ = ("free_bytes", "reserve_bytes", "waiting_bytes", "allowance_bytes", "refuses_because", "raw_kept_s", "totals_kept_s", "ledger_bytes_max", "note", "checked", "repaired", "events_retired", "runs_retired", "runs_retired_for_size", "runs_removed")
+    __slots__ = ("free_bytes", "reserve_bytes", "waiting_bytes", "allowance_bytes", "refuses_because", "raw_kept_s", "totals_kept_s", "ledger_bytes_max", "note", "checked", "repaired", "events_retired", "runs_retired", "runs_retired_for_size", "runs_removed", "spools_damaged")
     FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     RESERVE_BYTES_FIELD_NUMBER: _ClassVar[int]
     WAITING_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -512,6 +512,7 @@ class StorageStatus(_message.Message):
     RUNS_RETIRED_FIELD_NUMBER: _ClassVar[int]
     RUNS_RETIRED_FOR_SIZE_FIELD_NUMBER: _ClassVar[int]
     RUNS_REMOVED_FIELD_NUMBER: _ClassVar[int]
+    SPOOLS_DAMAGED_FIELD_NUMBER: _ClassVar[int]
     free_bytes: int
     reserve_bytes: int
     waiting_bytes: int
@@ -527,4 +528,5 @@ class StorageStatus(_message.Message):
     runs_retired: int
     runs_retired_for_size: int
     runs_removed: int
-    def __init__(self, free_bytes: _Optional[int] = ..., reserve_bytes: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., allowance_bytes: _Optional[int] = ..., refuses_because: _Optional[str] = ..., raw_kept_s: _Optional[int] = ..., totals_kept_s: _Optional[int] = ..., ledger_bytes_max: _Optional[int] = ..., note: _Optional[str] = ..., checked: _Optional[str] = ..., repaired: _Optional[str] = ..., events_retired: _Optional[int] = ..., runs_retired: _Optional[int] = ..., runs_retired_for_size: _Optional[int] = ..., runs_removed: _Optional[int] = ...) -> None: ...
+    spools_damaged: int
+    def __init__(self, free_bytes: _Optional[int] = ..., reserve_bytes: _Optional[int] = ..., waiting_bytes: _Optional[int] = ..., allowance_bytes: _Optional[int] = ..., refuses_because: _Optional[str] = ..., raw_kept_s: _Optional[int] = ..., totals_kept_s: _Optional[int] = ..., ledger_bytes_max: _Optional[int] = ..., note: _Optional[str] = ..., checked: _Optional[str] = ..., repaired: _Optional[str] = ..., events_retired: _Optional[int] = ..., runs_retired: _Optional[int] = ..., runs_retired_for_size: _Optional[int] = ..., runs_removed: _Optional[int] = ..., spools_damaged: _Optional[int] = ...) -> None: ...
