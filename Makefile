@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 INSTALL := $(BIN)/python -m pip install -qq -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test test-fast test-pythons check format proto docs bench bench-long bench-peers bench-replay bench-guard coverage clean
+.PHONY: help setup browser demo test test-fast test-pythons check format proto docs bench bench-long bench-peers bench-replay bench-guard fuzz mutants coverage clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,12 @@ bench-replay: $(VENV)/.installed-dev  ## play recorded production traffic throug
 
 bench-guard: $(VENV)/.installed-dev  ## fail when what is fast has become slower (ratios, a minute)
 	$(BIN)/python benchmarks/guard.py
+
+fuzz: $(VENV)/.installed-dev  ## 10^6 mutated messages, files and texts (FUZZ_MESSAGES=, FUZZ_SEED=)
+	FUZZ_MESSAGES=$${FUZZ_MESSAGES:-1000000} $(BIN)/python -m pytest -q -s -n 0 tests/fuzz
+
+mutants: $(VENV)/.installed-dev  ## break each promise on purpose in a copy; every mutant must be killed by a fast test
+	@$(BIN)/python scripts/mutants.py
 
 coverage: $(VENV)/.installed-dev  ## coverage of the observability and profiling modules
 	$(BIN)/python -m pytest -n 2 -q --cov --cov-report=term-missing tests/observability tests/runtime

@@ -152,7 +152,7 @@ async def test_what_waits_for_room_waits_unread_and_what_is_turned_away_leaves_n
         await intake.put(make(8), size_bytes=1)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(intake.run)
-        for _ in range(5):
+        for _ in range(6):
             ledger.may_end.release()
         for put in waiting:
             await (await put)
