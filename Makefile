@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 INSTALL := $(BIN)/python -m pip install -qq -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test test-fast test-pythons check format proto docs bench bench-long bench-peers bench-replay bench-guard fuzz mutants coverage clean
+.PHONY: help setup browser demo test test-fast test-pythons check format proto docs golden bench bench-long bench-peers bench-replay bench-guard fuzz mutants coverage clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ proto: $(VENV)/.installed-dev  ## rebuild wire/v1 from proto/
 
 docs: $(VENV)/.installed-dev  ## rebuild the generated documents
 	$(BIN)/python scripts/generate_cli_docs.py
+
+golden: $(VENV)/.installed-dev  ## keep a small ledger of the version of today, with what it answers, for the tests
+	$(BIN)/python scripts/make_golden_ledger.py
 
 bench: $(VENV)/.installed-dev  ## measure everything in under ten minutes; writes docs/performance.md
 	$(BIN)/python benchmarks/run.py

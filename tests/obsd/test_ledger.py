@@ -24,6 +24,7 @@ from configurable_agents.errors import (
 )
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger import database, queries
+from configurable_agents.obsd.ledger.migrations import schema_version
 from configurable_agents.obsd.ledger.writer import SqliteLedger
 from configurable_agents.obsd.pricing import CallPricer
 from configurable_agents.obsd.records import Batch, Refusal
@@ -549,7 +550,7 @@ def untouched(path: Path, error: type[LedgerError], match: str, pricer: CallPric
 
 
 def test_a_ledger_of_a_newer_version_is_refused_untouched(book: Any, pricer: CallPricer) -> None:
-    book.ledger.connection.execute(f"PRAGMA user_version = {database.SCHEMA_VERSION + 1}")
+    book.ledger.connection.execute(f"PRAGMA user_version = {schema_version() + 1}")
     book.ledger.close()
     untouched(book.path, LedgerTooNewError, "newer version", pricer)
 
@@ -557,7 +558,7 @@ def test_a_ledger_of_a_newer_version_is_refused_untouched(book: Any, pricer: Cal
 def test_a_newer_ledger_with_a_log_left_by_a_kill_is_refused_untouched(
     book: Any, tmp_path: Path, pricer: CallPricer
 ) -> None:
-    book.ledger.connection.execute(f"PRAGMA user_version = {database.SCHEMA_VERSION + 1}")
+    book.ledger.connection.execute(f"PRAGMA user_version = {schema_version() + 1}")
     copy = tmp_path / "copy.db"
     for suffix in ("", "-wal"):
         shutil.copy(f"{book.path}{suffix}", f"{copy}{suffix}")

@@ -11,13 +11,10 @@ from pathlib import Path
 from configurable_agents.errors import LedgerError, LedgerTooNewError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger import damage
+from configurable_agents.obsd.ledger.migrations import migrate, schema_version
 
-SCHEMA_VERSION = 1
 APPLICATION_ID = 0x41474F42
 """Says in the file's header whose it is ("AGOB")."""
-
-_MIGRATIONS: dict[int, str] = {}
-"""From version N to N+1: a script of `ledger/`, applied in one transaction."""
 
 BUSY_TIMEOUT_MS = 30_000
 """How long another program may hold a lock on the file before an operation gives up."""
@@ -42,7 +39,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000
         )
         try:
-            _prepare(connection)
+            _prepare(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -88,7 +85,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     # Only before the first table; without it removed rows would leave a file that never shrinks.
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     # The settings that make an acknowledgement durable: see `assert_durable`.
@@ -107,7 +104,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if version == 0:
         _create(connection)
     else:
-        _migrate(connection, version)
+        migrate(connection, version, path)
 
 
 def assert_durable(connection: sqlite3.Connection) -> None:
@@ -131,10 +128,10 @@ def _check_whose(connection: sqlite3.Connection, path: Path) -> None:
         raise damage.damaged(path, "its beginning is not that of a ledger any more")
     if application_id != APPLICATION_ID:
         raise LedgerError(f"{path} is not a ledger; choose another state folder or move the file away")
-    if version > SCHEMA_VERSION:
+    if version > schema_version():
         raise LedgerTooNewError(
             f"{path} was written by a newer version (format {version}, this one reads up to"
-            f" {SCHEMA_VERSION}); install that version again"
+            f" {schema_version()}); install that version again"
         )
 
 
@@ -142,14 +139,8 @@ def _create(connection: sqlite3.Connection) -> None:
     schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     connection.executescript(
         f"BEGIN;\n{schema}\nPRAGMA application_id = {APPLICATION_ID};\n"
-        f"PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"
+        f"PRAGMA user_version = {schema_version()};\nCOMMIT;"
     )
-
-
-def _migrate(connection: sqlite3.Connection, version: int) -> None:
-    for step in range(version, SCHEMA_VERSION):
-        script = resources.files(__package__).joinpath(_MIGRATIONS[step]).read_text(encoding="utf-8")
-        connection.executescript(f"BEGIN;\n{script}\nPRAGMA user_version = {step + 1};\nCOMMIT;")
 
 
 def _explained(error: sqlite3.DatabaseError, path: Path) -> LedgerError:
