@@ -38,12 +38,14 @@ def check_batch(producer_id: bytes, first_sequence: int, event_count: int) -> No
 
 def checked(events: Sequence[Event | RecordRefusedError]) -> list[Event | RecordRefusedError]:
     """Each event, or why it may not enter; what is a refusal already stays one."""
-    executions = [event for event in events if type(event) is NodeFinished]
-    if executions and _are_ordinary(executions):
-        if len(executions) == len(events):
-            return list(events)
-        return [event if type(event) is NodeFinished else _checked(event) for event in events]
-    return [_checked(event) for event in events]
+    ordinary: set[type] = set()
+    for kind, are_ordinary in _TOGETHER.items():
+        some = [event for event in events if type(event) is kind]
+        if some and are_ordinary(some):
+            if len(some) == len(events):
+                return list(events)
+            ordinary.add(kind)
+    return [event if type(event) in ordinary else _checked(event) for event in events]
 
 
 def _checked(event: Event | RecordRefusedError) -> Event | RecordRefusedError:
@@ -81,6 +83,50 @@ def _are_ordinary(executions: Sequence[NodeFinished]) -> bool:
         and min(attempts) >= 0
         and max(attempts) <= bounds.ATTEMPT_MAX
     )
+
+
+def _are_ordinary_calls(calls: Sequence[LlmCall]) -> bool:
+    """The same of calls. One with anomalies or a stated cost is looked at by itself."""
+    columns = dict(zip(LlmCall._fields, zip(*calls, strict=True), strict=True))
+    usages = [usage for usage in columns["usage"] if usage is not None]
+    durations = (*columns["duration_ns"], *columns["time_to_first_token_ns"])
+    return (
+        all(map(_is_run_id, set(columns["run_id"])))
+        and all(columns["call_id"])
+        and _are_optional_names(columns["call_id"])
+        and _are_optional_names(columns["response_id"])
+        and all(all(map(_is_optional_name, set(columns[name]))) for name in _COMMON_NAMES)
+        and min(columns["span_id"]) >= 0
+        and max(columns["span_id"]) <= bounds.SPAN_ID_MAX
+        and min(columns["started_unix_ns"]) > 0
+        and max(columns["started_unix_ns"]) <= bounds.TIME_NS_MAX
+        and min(durations) >= 0
+        and max(durations) <= bounds.DURATION_NS_MAX
+        and _ENDINGS.issuperset(columns["status"])
+        and min(columns["attempt"]) >= 0
+        and max(columns["attempt"]) <= bounds.ATTEMPT_MAX
+        and min(map(min, usages), default=0) >= 0
+        and max(map(max, usages), default=0) <= bounds.TOKENS_MAX
+        and not any(columns["anomalies"])
+        and columns["stated_cost_nanos"].count(None) == len(calls)
+    )
+
+
+_COMMON_NAMES = (
+    *("node_id", "provider", "model", "service_tier", "error_type"),
+    *("provider_known_by", "model_known_by", "model_as_given"),
+)
+"""Names that many calls have in common."""
+
+_TOGETHER: Mapping[type, Callable[[Any], bool]] = {
+    NodeFinished: _are_ordinary,
+    LlmCall: _are_ordinary_calls,
+}
+
+
+def _are_optional_names(names: Sequence[str]) -> bool:
+    """Of names that are all different; false also where a closer look may let one pass."""
+    return max(map(len, names)) <= NAME_LENGTH_MAX and "".join(names).isprintable()
 
 
 def _check_node_finished(event: NodeFinished) -> None:

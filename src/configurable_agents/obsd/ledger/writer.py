@@ -6,9 +6,8 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -645,41 +644,44 @@ class _Change:
         for sequence, event in enumerate(batch.events[:skip], batch.first_sequence):
             if isinstance(event, RecordRefusedError):  # counted before; its sender may not have heard
                 yield Refusal(sequence, event.reason)
-        events, at = batch.events, skip
-        while at < len(events):
+        remaining, at = iter(batch.events[skip:]), skip
+        while True:
             first, seq, rows = at, self._seq, len(self._executions)
+            refusal: RecordRefusedError | None = None
             try:
-                at = self._take_executions(events, first)
-                if at == len(events):
-                    break
-                refusal = self._take_other(events[at])
+                other = self._take_executions(remaining)
+                if other is None:
+                    return
+                refusal = self._take_other(other)
             except sqlite3.Error:
                 raise
             except RecordRefusedError as error:
-                taken = len(self._executions) - rows
-                at, self._seq = first + taken, seq + taken
                 refusal = error
             except Exception:  # noqa: BLE001 - it must not take all others, and every restart, with it
-                taken = len(self._executions) - rows
-                at, self._seq = first + taken, seq + taken
-                _log.exception("an event could not be taken in: %r", events[at])
+                fault = first + len(self._executions) - rows
+                _log.exception("an event could not be taken in: %r", batch.events[fault])
                 refusal = RecordRefusedError("internal_error", "a fault of the daemon; its log has more")
+            taken = len(self._executions) - rows
+            at = first + taken
             if refusal is not None:
+                self._seq = seq + taken
                 self._count(f"refused:{refusal.reason}", 1)
                 yield Refusal(batch.first_sequence + at, refusal.reason)
             at += 1
 
-    def _take_executions(self, events: Sequence[Event | RecordRefusedError], first: int) -> int:
-        """Takes the finished executions from `first` on, up to the next other event, and says where that is.
+    def _take_executions(
+        self, events: Iterator[Event | RecordRefusedError]
+    ) -> Event | RecordRefusedError | None:
+        """Takes finished executions up to the next other event, which it gives back; `None` at the end.
 
         One loop with everything in it: by far most events pass here.
         """
         nodes, name_id, seq = self._nodes, self._ledger.name_id, self._seq
         taken: list[NodeFinished] = []
         try:
-            for event in islice(events, first, None):
+            for event in events:
                 if type(event) is not NodeFinished:
-                    break
+                    return event
                 run_id, span_id, parent_id, node_id, attempt, started_unix_ns, duration_ns, status, error = (
                     event
                 )
@@ -713,7 +715,7 @@ class _Change:
         finally:
             self._seq = seq
             self.outcome.events += taken
-        return first + len(taken)
+        return None
 
     def _node(self, run_id: str, node_id: str, started_unix_ns: int) -> _NodeDelta:
         run = self._run(run_id, started_unix_ns)
