@@ -206,7 +206,7 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
             found = call_queries.receipts(connection, scope, request.call_id, limit=request.limit)
             return pb.ReceiptList(receipts=[cost_messages.receipt_to_message(each) for each in found])
 
-        return await self._answer(context, ask)
+        return await self._answer(context, ask, note=partial(call_queries.note, scope=scope))
 
     async def GetStatus(self, _request: pb.StatusRequest, _context: Context) -> Any:
         gauges = self._gauges
@@ -246,17 +246,27 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
         known = await self._readers.ask(self._gauges.storage)
         return replace(known, **{name: getattr(counts, name) for name in queries.RETENTION_COUNTERS})
 
-    async def _answer(self, context: Context, question: Callable[[sqlite3.Connection], T]) -> T:
-        def ask(connection: sqlite3.Connection) -> tuple[T, str]:
-            return question(connection), queries.repair_note(connection)
+    async def _answer(
+        self,
+        context: Context,
+        question: Callable[[sqlite3.Connection], T],
+        *,
+        note: Callable[[sqlite3.Connection], str] = lambda _: "",
+    ) -> T:
+        """`note` says what else the reader should know of the answer; empty: nothing."""
+
+        def ask(connection: sqlite3.Connection) -> tuple[T, list[str]]:
+            repaired = queries.repair_note(connection)
+            notes = [note(connection), f"the ledger was {repaired}" if repaired else ""]
+            return question(connection), list(filter(None, notes))
 
         try:
-            answer, note = await self._readers.ask(ask)
+            answer, notes = await self._readers.ask(ask)
         except AgentsObsError as error:
             await context.abort(status_code(error), str(error))
             raise
-        if note:
-            context.set_trailing_metadata(((NOTE_KEY, f"the ledger was {note}"),))
+        if notes:
+            context.set_trailing_metadata(tuple((NOTE_KEY, text) for text in notes))
         return answer
 
     def _live_nodes(self, run_id: str) -> tuple[NodeProfile, ...] | None:

@@ -47,6 +47,12 @@ def receipts(connection: sqlite3.Connection, scope: Scope, call_id: str, *, limi
     return named
 
 
+def note(connection: sqlite3.Connection, scope: Scope) -> str:
+    """What the receipts of a scope leave out; empty: nothing."""
+    retired = retired_runs(connection, resolve(connection, scope))
+    return f"calls of {retired} runs are not among these: retention has removed them" if retired else ""
+
+
 def _receipts(connection: sqlite3.Connection, condition: str, parameters: dict[str, Any]) -> list[Receipt]:
     return [_receipt(connection, stored) for stored in stored_calls(connection, condition, parameters)]
 
