@@ -160,6 +160,25 @@ def test_totals_are_those_of_a_ledger_without_bounds(
     assert sums(bounded=True) == sums(bounded=False)
 
 
+@pytest.mark.parametrize("profiled", [True, False])
+def test_a_report_over_runs_adds_up_the_nodes_beyond_its_bound(
+    book: Any, events: Any, monkeypatch: pytest.MonkeyPatch, profiled: bool
+) -> None:
+    for number in range(4):
+        run = f"run-{number}"
+        executions = [events.node(f"{run}-{node}", node + 1, run_id=run) for node in range(3)]
+        book.commit([events.started(run), *executions, events.finished(run)], producer=bytes([number] * 16))
+    if profiled:
+        book.profile_all()
+    whole = book.ask(queries.profile_report, Scope())
+    monkeypatch.setattr(limits, "REPORT_NODES_MAX", 5)
+    bounded = book.ask(queries.profile_report, Scope())
+    nodes = {node.node_id: node.calls for node in bounded.nodes}
+    assert (len(nodes), nodes[OTHER_NAME], sum(nodes.values())) == (6, 7, 12)
+    assert (bounded.all_total_ns, bounded.all_self_ns) == (whole.all_total_ns, whole.all_self_ns)
+    assert all(node.p95_ns is not None for node in bounded.nodes)
+
+
 def test_a_live_analyzer_adds_up_the_same(few: None, events: Any) -> None:
     live = LiveRuns()
     live.take([events.started(), *(events.node(f"n{number % 6}", number + 1) for number in range(60))])

@@ -146,6 +146,9 @@ then it makes them for itself."""
 PROFILES_STORED_MAX = 64
 """Profiles stored in one transaction. The rest waits for the next."""
 
+REPORT_NODES_MAX = 10_000
+"""Nodes of a profile over several runs. Further ones are added up as the node `__other__`."""
+
 MERGED_RUNS_MAX = 1_000
 MERGED_BLOCKS_MAX = 1_000
 """Runs whose percentiles, critical paths and models one report merges one by one, and blocks of runs that

@@ -32,7 +32,7 @@ from configurable_agents.obsd.profiles import (
 )
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport, sorted_profiles
 from configurable_agents.runtime.time_report import ModelProfile, RunTimes, sum_of_times
-from configurable_agents.telemetry import Status
+from configurable_agents.telemetry import OTHER_NAME, Status
 from configurable_agents.wire.report_records import Scope
 
 LiveProfiles = Callable[[str], tuple[NodeProfile, ...] | None]
@@ -98,7 +98,8 @@ SELECT 1 FROM runs r WHERE {IN_SCOPE} AND r.profiled_events <> r.events
 class _Parts:
     """What is known of a scope, before it is one report."""
 
-    nodes: list[NodeProfile] = field(default_factory=list)
+    nodes: dict[str, NodeProfile] = field(default_factory=dict)
+    """By name: at most `REPORT_NODES_MAX`, and `__other__`."""
     sketches: dict[str, LatencySketch] = field(default_factory=dict)
     histories: dict[str, list[tuple[int, int, int]]] = field(default_factory=dict)
     """By node: start of the run, its row, and the node's p95 in it."""
@@ -106,13 +107,24 @@ class _Parts:
     models: dict[tuple[str, str], ModelSketches] = field(default_factory=dict)
 
     def take(self, profile: RunProfile) -> None:
-        self.nodes.extend(profile.nodes)
+        for node in profile.nodes:
+            self.take_node(node)
         if profile.times is not None:
             self.times.append(profile.times)
         for node_id, sketch in profile.sketches.items():
-            self.take_sketch(node_id, sketch)
+            self.take_sketch(self.kept_name(node_id), sketch)
         for model in profile.models:
             self.take_model(model)
+
+    def take_node(self, node: NodeProfile) -> None:
+        name = self.kept_name(node.node_id)
+        known = self.nodes.get(name)
+        self.nodes[name] = replace(node, node_id=name) if known is None else _sum_of(known, node)
+
+    def kept_name(self, node_id: str) -> str:
+        """Under which a node is added up: runs may have very many nodes between them."""
+        kept_apart = len(self.nodes) - (OTHER_NAME in self.nodes)
+        return node_id if node_id in self.nodes or kept_apart < limits.REPORT_NODES_MAX else OTHER_NAME
 
     def take_sketch(self, node_id: str, sketch: LatencySketch) -> None:
         self.sketches.setdefault(node_id, LatencySketch()).merge(sketch)
@@ -178,7 +190,7 @@ def profile_report(
                 parts.take_p95(node.node_id, started, run, node.p95_ns)
     workflow, status = _run_heading(connection, found.run)
     return ProfileReport(
-        nodes=merged_profiles(parts.nodes, parts.sketches, parts.p95_histories()),
+        nodes=merged_profiles(parts.nodes.values(), parts.sketches, parts.p95_histories()),
         experiment=experiment_of(connection, found),
         workflow=workflow,
         run_id=found.run_id,
@@ -208,7 +220,7 @@ def summed_block(connection: sqlite3.Connection, wanted: WantedBlock) -> Profile
     _take_runs(connection, parameters, parts, limit=profile_blocks.BLOCK_RUNS)
     return ProfileBlock(
         wanted,
-        merged_profiles(parts.nodes),
+        merged_profiles(parts.nodes.values()),
         parts.sketches,
         tuple(parts.models.values()),
         sum_of_times(parts.times),
@@ -219,9 +231,10 @@ def _take_blocks(connection: sqlite3.Connection, kept: list[BlockKey], parts: _P
     for number, key in enumerate(kept):
         is_merged = number < limits.MERGED_BLOCKS_MAX
         for sums, sketch in profile_blocks.nodes_of(connection, key):
-            parts.nodes.append(_stored_node(sums))
+            node = _stored_node(sums)
+            parts.take_node(node)
             if is_merged and sketch is not None:
-                parts.take_sketch(parts.nodes[-1].node_id, LatencySketch.from_bytes(sketch))
+                parts.take_sketch(parts.kept_name(node.node_id), LatencySketch.from_bytes(sketch))
         times = profile_blocks.times_of(connection, key) if is_merged else None
         if times is not None:
             parts.times.append(times)
@@ -234,14 +247,15 @@ def _take_runs(
 ) -> None:
     """The stored profiles of some runs: sums of all of them, the rest of the `limit` newest."""
     limited = {**parameters, "limit": limit, "rows": limits.MERGED_ROWS_MAX}
-    parts.nodes.extend(_stored_node(row) for row in connection.execute(_STORED_NODES, parameters))
+    for row in connection.execute(_STORED_NODES, parameters):
+        parts.take_node(_stored_node(row))
     parts.times.extend(
         RunTimes.from_record(json.loads(text)) for (text,) in connection.execute(_STORED_TIMES, limited)
     )
     for model in connection.execute(_STORED_MODELS, limited):
         parts.take_model(_stored_model(model))
     for name, sketch in connection.execute(_STORED_SKETCHES, limited):
-        parts.take_sketch(name, LatencySketch.from_bytes(sketch))
+        parts.take_sketch(parts.kept_name(name), LatencySketch.from_bytes(sketch))
 
 
 def _take_newest_p95(connection: sqlite3.Connection, found: ResolvedScope, parts: _Parts) -> None:
@@ -253,7 +267,7 @@ def _take_newest_p95(connection: sqlite3.Connection, found: ResolvedScope, parts
 def _take_exact_percentiles(connection: sqlite3.Connection, found: ResolvedScope, parts: _Parts) -> None:
     rows = connection.execute(_STORED_PERCENTILES, found.parameters)
     percentiles = {name: rest for name, *rest in rows}
-    parts.nodes = [_with_exact(node, percentiles[node.node_id]) for node in parts.nodes]
+    parts.nodes = {name: _with_exact(node, percentiles[name]) for name, node in parts.nodes.items()}
 
 
 def _unprofiled(
@@ -306,7 +320,8 @@ def merged_profiles(
         if merged[node_id].p95_ns is None:
             merged[node_id] = with_sketch(merged[node_id], sketch)
     for node_id, history_ns in (histories or {}).items():
-        merged[node_id] = replace(merged[node_id], p95_history_ns=history_ns)
+        if node_id in merged:
+            merged[node_id] = replace(merged[node_id], p95_history_ns=history_ns)
     return sorted_profiles(list(merged.values()))
 
 
