@@ -20,6 +20,7 @@ def ended(program, capsys, *arguments: str) -> tuple[int, str, str]:
         (["cost-report", "--bu", "node"], "No such option: --bu", "the-program cost-report"),
         (["cost-report", "--top", "x"], "Invalid value for '--top'", "the-program cost-report"),
         (["cost-report", "--top"], "Option '--top' requires an argument", "the-program"),
+        (["cost-report", "--format", "cvs"], "'--format': 'cvs' is not one of", "the-program cost-report"),
         (["diff"], "Missing argument 'A'", "the-program diff"),
         (["prices", "show"], "Missing argument 'MODEL'", "the-program prices show"),
         (["runs", "--since", "soon"], "'soon' is no time", "the-program runs"),

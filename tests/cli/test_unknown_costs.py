@@ -125,6 +125,11 @@ def test_savings_of_caches_at_unknown_rates_are_unknown(ask):
     assert (mixed["saved_nanos"], mixed["rateless_read_tokens"]) == (40 * 1_250, 40)
 
 
+def test_a_repricing_that_changes_nothing_says_so_and_no_amount(ask):
+    assert "No price differs.\n" in ask("reprice", "--run", "unknown")
+    assert "$" not in ask("reprice", "--run", "unknown")
+
+
 def test_a_repricing_of_what_is_unknown_finds_no_difference_of_zero_dollars(ask):
     found = json.loads(ask("reprice", "--run", "unknown", "--json"))
     assert (found["changed_calls"], found["before"]["total_cost"], found["after"]["total_cost"]) == (

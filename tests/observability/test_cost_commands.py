@@ -178,6 +178,8 @@ class TestPrices:
         assert "free" in run("prices", "show", "llama3:8b", home=place).stdout
         done = run("prices", "show", "openai/nobody-knows", home=place, expect=1)
         assert "no price is known for openai/nobody-knows" in done.stderr
+        done = run("prices", "show", "gpt-40", home=place, expect=1)
+        assert "did you mean gpt-4 or gpt-4o or " in done.stderr
         listed = run("prices", "list", "--provider", "openai", home=place).stdout
         assert "openai\tgpt-4o\t" in listed
 

@@ -15,7 +15,6 @@ from configurable_agents.cli.options import HomeOption, JsonOption, given, home_
 from configurable_agents.client.reports import ReportClient, Scope
 from configurable_agents.client.timelines import TimelineClient
 from configurable_agents.errors import IncompleteCoverageError, NotFoundError
-from configurable_agents.observability.cost_summary import plural
 from configurable_agents.runtime.comparison import Comparison, Limit, compared, parse_limits
 from configurable_agents.runtime.past_runs import PastRun
 
@@ -100,12 +99,12 @@ def judge(found: Comparison, limits: Sequence[Limit]) -> None:
         complain(f"{limit.text}: {change.metric}{f' of {change.what}' if change.what else ''} {grown}")
     if exceeded:
         raise typer.Exit(EXIT_LIMIT_EXCEEDED)
+    from configurable_agents.cli.render.diff import left_out  # noqa: PLC0415 - Rich is loaded by then
+
     for limit, change in found.undecided(limits):
         raise IncompleteCoverageError(
-            f"{limit.text} cannot be judged: {change.metric} leaves out"
-            f" {plural(change.before_unknown_calls, 'call')} before and"
-            f" {plural(change.after_unknown_calls, 'call')} after; agents-obs explain says why of each, and"
-            " agents-obs reprice prices anew"
+            f"{limit.text} cannot be judged: {change.metric} leaves out {left_out(change)};"
+            " agents-obs explain says why of each, and agents-obs reprice prices anew"
         )
 
 

@@ -35,6 +35,9 @@ from configurable_agents.observability.user_prices import UserPrices, UserPriceT
 
 prices = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What calls cost, and why.")
 
+NEAR_MODELS_MAX = 3
+"""Named when a model is not known."""
+
 ProviderOption = Annotated[
     str | None, typer.Option("--provider", "-p", metavar="NAME", help="Who serves the model.")
 ]
@@ -65,7 +68,8 @@ def show(
     card = estimator.rate_card(seller, name, at_unix_ns=moment(as_of), service_tier=tier, batch=batch)
     if card is None:
         raise NotFoundError(
-            f"no price is known for {seller}/{name}; set one in prices.toml, see docs/cost.md"
+            f"no price is known for {seller}/{name}; {near_models(seller, name)}set one in prices.toml, see"
+            " docs/cost.md"
         )
     remark = tier_remark(card, tier, batch=batch)
     if as_json:
@@ -138,6 +142,13 @@ def seller_and_name(model: str, provider: str, mine: UserPrices) -> tuple[str, s
     near = sorted(each.provider for each in mine.prices if each.names(each.provider, model))
     hint = f"--provider {near[0]}, whom prices.toml names for it" if near else "--provider"
     raise NotFoundError(f"nothing tells who serves {model!r}; give {hint}")
+
+
+def near_models(seller: str, name: str) -> str:
+    """A question, where models of theirs are called nearly the same."""
+    models = [model.id for each in GenaiPriceTable().providers if each.id == seller for model in each.models]
+    near = difflib.get_close_matches(name, models, n=NEAR_MODELS_MAX)
+    return f"did you mean {' or '.join(near)}? Else " if near else ""
 
 
 def check_tier(tier: str, table: UserPriceTable) -> None:

@@ -28,7 +28,7 @@ class Program(typer.Typer):
         except typer.Abort as error:
             raise KeyboardInterrupt from error
         except _UsageError as error:
-            message = error.format_message()
+            message = error.format_message().replace(" Value error, ", " ")
             program = kwargs.get("prog_name") or Path(sys.argv[0]).name
             command = program if error.ctx is None else error.ctx.command_path
             if not message or (error.ctx is not None and message == error.ctx.get_help()):

@@ -83,7 +83,8 @@ def page(report: RepricingReport, width: int) -> Iterator[RenderableType]:
     yield table(columns, rows, width=width)
     yield Text()
     changed = f"{plural(report.changed_calls, 'call')} in {plural(report.changed_runs, 'run')}"
-    yield Text(f"{changed}: {difference(report, decimals)}")
+    told = f"{changed}: {difference(report, decimals)}" if report.changed_calls else "No price differs."
+    yield Text(told)
     if legend := figures.legend(each.cost for entry in report.models for each in (entry.before, entry.after)):
         yield Text(legend)
     if not report.applied and report.changed_calls:

@@ -62,8 +62,8 @@ def notes(found: Comparison) -> Iterator[str]:
         yield "Figures are means per run; p95 is the median of the p95 of the runs."
     if found.noise_runs < NOISE_RUNS_MIN:
         yield (
-            f"Noise is not known: there are {plural(found.noise_runs, 'past run')}, and it takes"
-            f" {NOISE_RUNS_MIN}. Every change counts."
+            f"Noise is not known from {plural(found.noise_runs, 'past run')}; it takes {NOISE_RUNS_MIN}."
+            " Every change counts."
         )
     else:
         yield f"Noise: two standard deviations of {plural(found.noise_runs, 'past run')}."
@@ -72,14 +72,18 @@ def notes(found: Comparison) -> Iterator[str]:
 def coverage_note(found: Comparison) -> str:
     """How much of the costs is not known; empty when all is."""
     cost = next(change for change in found.totals if change.metric == "cost")
-    sides = (("before", cost.before_unknown_calls), ("after", cost.after_unknown_calls))
-    missing = [f"{plural(calls, 'call')} {side}" for side, calls in sides if calls]
-    if not missing:
+    if cost.is_certain:
         return ""
     return (
-        f"Costs leave out {' and '.join(missing)} without a known price: {figures.UNKNOWN} is a figure of"
-        f" which nothing is known, {LOWER_BOUND_SIGN} one that is a lower bound."
+        f"Costs leave out {left_out(cost)} without a known price: {LOWER_BOUND_SIGN} marks a lower bound,"
+        f" {figures.UNKNOWN} what is not known."
     )
+
+
+def left_out(change: Change) -> str:
+    """`2 calls before and 1 call after`."""
+    sides = (("before", change.before_unknown_calls), ("after", change.after_unknown_calls))
+    return " and ".join(f"{plural(calls, 'call')} {side}" for side, calls in sides if calls)
 
 
 def details(found: Comparison, before: str, after: str) -> tuple[str, ...]:
