@@ -32,6 +32,7 @@ Written by `scripts/generate_cli_docs.py` from `--help`; a test fails when it is
 | 4 | calls have no known cost: `--strict`, or a limit of `diff --fail-on` that hangs on them |
 | 5 | a daemon already runs on this state folder |
 | 6 | `diff`: a limit of `--fail-on` was exceeded |
+| 7 | `verify`: the ledger and MLflow do not hold the same |
 | 70 | a defect of ours; `AGENTS_OBS_DEBUG=1` prints the traceback |
 | 74 | standard output takes nothing more |
 | 130 | ended by Ctrl-C |

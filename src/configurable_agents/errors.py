@@ -63,6 +63,12 @@ class IncompleteCoverageError(AgentsObsError):
     exit_code = 4
 
 
+class AccountsDifferError(AgentsObsError):
+    """`verify` found that the ledger and MLflow do not hold the same; each finding is a line of its own."""
+
+    exit_code = 7
+
+
 class OutputError(AgentsObsError):
     """Standard output takes nothing more, for example on a full disk."""
 

@@ -17,6 +17,7 @@ from configurable_agents.observability.cost_groups import of_summary
 from configurable_agents.observability.cost_summary import CallTotals, ModelCost
 from configurable_agents.observability.receipts import PriceEntry, Receipt
 from configurable_agents.observability.repricing import ModelRepricing, RepricingReport
+from configurable_agents.observability.verification import Balance, Finding, Verification
 from configurable_agents.runtime.comparison import compared
 from configurable_agents.runtime.past_runs import PastNode, PastRun
 from configurable_agents.runtime.time_report import ModelProfile, RunTimes, Speedup
@@ -141,6 +142,14 @@ def test_dead_letters_are_as_documented(contract):
     found = DeadLetters(groups, 2, 3, 0, 3).to_json()
     assert problems(found, "dead-letters list --json", contract) == []
     assert [group["state"] for group in found["groups"]] == ["set aside", "dropped"]
+
+
+def test_a_verification_is_as_documented(contract):
+    balance = Balance(5, 5, 0, 0, 5, 5, "mlflow", "sqlite:///x", "idle", 5, 0, 0, 0, 1)
+    found = Verification(balance, 1, 2)
+    assert problems(found.to_json(), "verify --json", contract) == []
+    found.note([Finding("missing", "run", "m1", "it", "do"), Finding("different", "", "", "it", "do")])
+    assert problems(found.to_json(), "verify --json", contract) == []
 
 
 @pytest.mark.parametrize("deleted", [[], ["m1"]])

@@ -29,6 +29,7 @@ COMMANDS = {
     "watch": f"{_CLI}.live:watch",
     "diff": f"{_CLI}.diff:diff",
     **_STATUS,
+    "verify": f"{_CLI}.verify:verify",
     "purge": f"{_CLI}.purge:purge",
     "run": f"{_CLI}.run:run",
     "validate": f"{_CLI}.workflows:validate",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from configurable_agents.client.reports import ReportClient
+from configurable_agents.client.reports import ReportClient, scope_message
 from configurable_agents.wire.account_records import DeadLetterFilter, DeadLetters, PurgeReport
+from configurable_agents.wire.report_records import Scope
+
+if TYPE_CHECKING:
+    from configurable_agents.observability.verification import Balance, ExpectedPoint, ExpectedRun
 
 CHANGE_TIMEOUT_S = 600.0
 """For what may change very many rows, or has to wait until MLflow answers the export at hand."""
@@ -45,6 +50,32 @@ class AccountsClient:
 
         request = accounts_pb2.PurgeRequest(run_id=run_id, apply=apply)
         return account_messages.purge_report_from_message(self.ask("PurgeRun", request))
+
+    def balance(self, scope: Scope) -> Balance:
+        """Where every committed event is, counted; and how many runs of the scope are in MLflow."""
+        from configurable_agents.wire import account_messages  # noqa: PLC0415
+
+        return account_messages.balance_from_message(self.ask("GetBalance", scope_message(scope)))
+
+    def next_expected_run(self, scope: Scope, after_row: int) -> ExpectedRun | None:
+        """The exported run of a scope that follows a row; `None` after the last."""
+        from configurable_agents.wire import account_messages  # noqa: PLC0415
+        from configurable_agents.wire.v1 import accounts_pb2  # noqa: PLC0415
+
+        request = accounts_pb2.ExpectedRunRequest(scope=scope_message(scope), after_row=after_row)
+        return account_messages.expected_run_from_message(self.ask("GetNextExpectedRun", request))
+
+    def expected_points(self, row: int) -> Iterator[list[ExpectedPoint]]:
+        """The points that MLflow should have of a run, in portions."""
+        from configurable_agents.wire import account_messages  # noqa: PLC0415
+        from configurable_agents.wire.v1 import accounts_pb2  # noqa: PLC0415
+
+        after_seq = -1
+        while after_seq:
+            request = accounts_pb2.ExpectedPointsRequest(row=row, after_seq=max(0, after_seq))
+            answer = self.ask("ListExpectedPoints", request)
+            yield account_messages.expected_points_from_message(answer)
+            after_seq = answer.next_seq
 
     def ask(self, method: str, request: Any) -> Any:
         if not self._reports.home.may_be_served:

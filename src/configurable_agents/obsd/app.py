@@ -177,7 +177,8 @@ class Daemon:
                 export_paused=self._exporter.paused,
                 forget=live.forget,
             ),
-            tracking_uri=self._exporter.tracking_uri,
+            readers,
+            self._exporter.status,
         )
 
     async def run(self, ready: Callable[[], None]) -> None:

@@ -123,6 +123,9 @@ GROUPS_MAX = 10_000
 DEAD_LETTER_GROUPS_MAX = 1_000
 """Runs and reasons in one answer of ListDeadLetters: the most frequent ones."""
 
+POINTS_LISTED_MAX = 5_000
+"""Executions looked at for one answer of ListExpectedPoints; the next one goes on from there."""
+
 DEAD_LETTERS_PER_STEP = 10_000
 """Dead letters that are tried again or dropped in one transaction. Events are taken in between."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from configurable_agents.observability.verification import Balance, ExpectedPoint, ExpectedRun
 from configurable_agents.wire.account_records import (
     DeadLetterFilter,
     DeadLetterGroup,
@@ -17,6 +18,10 @@ from configurable_agents.wire.v1 import reports_pb2
 _GROUP_FIELDS = tuple(DeadLetterGroup.__dataclass_fields__)
 _COUNT_FIELDS = tuple(name for name in DeadLetters.__dataclass_fields__ if name != "groups")
 _PURGE_FIELDS = tuple(PurgeReport.__dataclass_fields__)
+_BALANCE_FIELDS = tuple(Balance.__dataclass_fields__)
+_EXPECTED_FIELDS = tuple(
+    name for name in ExpectedRun.__dataclass_fields__ if name not in {"totals", "params", "tags"}
+)
 
 
 def filter_to_message(wanted: DeadLetterFilter) -> pb.DeadLetterFilter:
@@ -49,3 +54,39 @@ def purge_report_to_message(report: PurgeReport) -> pb.PurgeReport:
 
 def purge_report_from_message(message: pb.PurgeReport) -> PurgeReport:
     return PurgeReport(**{name: getattr(message, name) for name in _PURGE_FIELDS})
+
+
+def balance_to_message(balance: Balance) -> pb.Balance:
+    return pb.Balance(**asdict(balance))
+
+
+def balance_from_message(message: pb.Balance) -> Balance:
+    return Balance(**{name: getattr(message, name) for name in _BALANCE_FIELDS})
+
+
+def expected_run_to_message(expected: ExpectedRun | None) -> pb.ExpectedRun:
+    return pb.ExpectedRun() if expected is None else pb.ExpectedRun(**asdict(expected))
+
+
+def expected_run_from_message(message: pb.ExpectedRun) -> ExpectedRun | None:
+    if not message.row:
+        return None
+    return ExpectedRun(
+        totals=dict(message.totals),
+        params=dict(message.params),
+        tags=dict(message.tags),
+        **{name: getattr(message, name) for name in _EXPECTED_FIELDS},
+    )
+
+
+def expected_points_to_message(points: list[ExpectedPoint], next_seq: int) -> pb.ExpectedPointList:
+    return pb.ExpectedPointList(
+        points=[pb.ExpectedPoint(**point._asdict()) for point in points], next_seq=next_seq
+    )
+
+
+def expected_points_from_message(message: pb.ExpectedPointList) -> list[ExpectedPoint]:
+    return [
+        ExpectedPoint(point.seq, point.metric, point.step, point.at_ms, point.value)
+        for point in message.points
+    ]

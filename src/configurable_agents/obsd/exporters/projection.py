@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from configurable_agents.obsd.exporters.thinning import keeps_point, thinned_tag
@@ -78,6 +78,10 @@ def node_tags(executions: Iterable[NodePoint]) -> dict[str, str]:
     calls_max: dict[str, int] = {}
     for each in executions:
         calls_max[each.node_id] = max(calls_max.get(each.node_id, 0), each.call_index)
+    return _tags_of_nodes(calls_max)
+
+
+def _tags_of_nodes(calls_max: Mapping[str, int]) -> dict[str, str]:
     tags = dict(filter(None, map(names.name_tag, calls_max)))
     thinned = thinned_tag(max(calls_max.values(), default=0))
     return {**tags, names.TAG_THINNED: thinned} if thinned else tags
@@ -92,6 +96,7 @@ def final_figures(connection: sqlite3.Connection, head: RunHead) -> FinalFigures
     summary = export_queries.final_cost(connection, head.run_id)
     profile = export_queries.run_profile(connection, head.run_id)
     tags = names.cost_tags(summary) | names.profile_tags(profile) | {names.TAG_RUN_ID: head.run_id}
+    tags |= _tags_of_nodes({node.node_id: node.calls for node in profile.nodes})
     if head.repriced:
         tags[names.TAG_REPRICED] = head.repriced
     params = names.cost_params(summary) | names.profile_params(profile)

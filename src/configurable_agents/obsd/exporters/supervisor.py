@@ -81,10 +81,6 @@ class ExportSupervisor:
         self._stopping = anyio.Event()
         self._finished = anyio.Event()
 
-    @property
-    def tracking_uri(self) -> str:
-        return self._tracking_uri
-
     def notice(self) -> None:
         """There is something to export."""
         self._news.set()

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from configurable_agents.wire.v1 import accounts_pb2 as configurable__agents_dot_wire_dot_v1_dot_accounts__pb2
+from configurable_agents.wire.v1 import reports_pb2 as configurable__agents_dot_wire_dot_v1_dot_reports__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -54,6 +55,21 @@ class AccountsServiceStub:
                 request_serializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.PurgeRequest.SerializeToString,
                 response_deserializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.PurgeReport.FromString,
                 _registered_method=True)
+        self.GetBalance = channel.unary_unary(
+                '/configurable_agents.wire.v1.AccountsService/GetBalance',
+                request_serializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.Scope.SerializeToString,
+                response_deserializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.Balance.FromString,
+                _registered_method=True)
+        self.GetNextExpectedRun = channel.unary_unary(
+                '/configurable_agents.wire.v1.AccountsService/GetNextExpectedRun',
+                request_serializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.ExpectedRunRequest.SerializeToString,
+                response_deserializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.ExpectedRun.FromString,
+                _registered_method=True)
+        self.ListExpectedPoints = channel.unary_unary(
+                '/configurable_agents.wire.v1.AccountsService/ListExpectedPoints',
+                request_serializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.ExpectedPointsRequest.SerializeToString,
+                response_deserializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.ExpectedPointList.FromString,
+                _registered_method=True)
 
 
 class AccountsServiceServicer:
@@ -87,6 +103,26 @@ class AccountsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBalance(self, request, context):
+        """Counts every row of the ledger.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetNextExpectedRun(self, request, context):
+        """The exported run that follows another one, with what MLflow should hold of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExpectedPoints(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +145,21 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.PurgeRun,
                     request_deserializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.PurgeRequest.FromString,
                     response_serializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.PurgeReport.SerializeToString,
+            ),
+            'GetBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBalance,
+                    request_deserializer=configurable__agents_dot_wire_dot_v1_dot_reports__pb2.Scope.FromString,
+                    response_serializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.Balance.SerializeToString,
+            ),
+            'GetNextExpectedRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNextExpectedRun,
+                    request_deserializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.ExpectedRunRequest.FromString,
+                    response_serializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.ExpectedRun.SerializeToString,
+            ),
+            'ListExpectedPoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExpectedPoints,
+                    request_deserializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.ExpectedPointsRequest.FromString,
+                    response_serializer=configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.ExpectedPointList.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -219,6 +270,87 @@ class AccountsService:
             '/configurable_agents.wire.v1.AccountsService/PurgeRun',
             configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.PurgeRequest.SerializeToString,
             configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.PurgeReport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/configurable_agents.wire.v1.AccountsService/GetBalance',
+            configurable__agents_dot_wire_dot_v1_dot_reports__pb2.Scope.SerializeToString,
+            configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.Balance.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNextExpectedRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/configurable_agents.wire.v1.AccountsService/GetNextExpectedRun',
+            configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.ExpectedRunRequest.SerializeToString,
+            configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.ExpectedRun.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExpectedPoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/configurable_agents.wire.v1.AccountsService/ListExpectedPoints',
+            configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.ExpectedPointsRequest.SerializeToString,
+            configurable__agents_dot_wire_dot_v1_dot_accounts__pb2.ExpectedPointList.FromString,
             options,
             channel_credentials,
             insecure,
