@@ -39,3 +39,9 @@ def test_a_mutant_whose_place_is_gone_or_ambiguous_is_an_error() -> None:
     for text in ("", "search search"):
         with pytest.raises(ValueError, match="not once"):
             MUTANTS.patched(mutant, text)
+
+
+def test_the_documentation_lists_every_mutant() -> None:
+    listed = (ROOT / "docs" / "mutants.md").read_text(encoding="utf-8")
+    rows = [f"| {mutant.name} | `{mutant.path}` |" for mutant in MUTANTS.MUTANTS]
+    assert [line for line in listed.splitlines() if line.startswith("| ") and "`" in line] == rows
