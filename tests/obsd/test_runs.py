@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
 
 from configurable_agents.client.channel import open_channel
@@ -17,8 +18,9 @@ from configurable_agents.client.control import find_daemon, start_daemon, stop_d
 from configurable_agents.client.emitter import Emitter
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import ReportClient, Scope
-from configurable_agents.obsd import limits
+from configurable_agents.obsd import lifecycle, limits
 from configurable_agents.obsd.ledger import queries
+from configurable_agents.obsd.lifecycle import RunKeeper
 from configurable_agents.obsd.runs import LiveRuns
 from configurable_agents.telemetry import NodeFinished, Status
 from configurable_agents.wire.encode import EventEncoder
@@ -248,3 +250,24 @@ def test_what_ended_just_before_a_stop_is_profiled(home: Home, start: Any, book:
         "SELECT profiled_events = events, bottleneck_info <> '' FROM runs"
     )
     assert found == [(1, 1)]
+
+
+def test_a_stop_does_not_wait_for_all_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made at the next start."""
+    live = LiveRuns()
+    live.want_profile("run")
+
+    class NeverReady:
+        long_run = None
+
+        async def ask(self, _question: object) -> None:
+            await anyio.sleep_forever()
+
+    async def stop() -> None:
+        parts: Any = NeverReady()
+        keeper = RunKeeper(parts, parts.ask, parts, live, parts, is_spooling=bool, profiled=lambda: None)
+        monkeypatch.setattr(lifecycle, "FINISH_S", 0.01)
+        with anyio.fail_after(10):
+            await keeper.finish()
+
+    anyio.run(stop)

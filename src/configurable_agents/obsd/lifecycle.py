@@ -38,6 +38,9 @@ SETTLE_S = 0.05
 """What belongs to the end of a run is given this long to arrive before the run is profiled."""
 
 
+FINISH_S = 2.0
+"""What profiles get when the daemon stops. Those that are left are made at the next start."""
+
 STORE_EVERY_S = 0.2
 """Profiles that were made in this time are stored together."""
 
@@ -112,9 +115,15 @@ class RunKeeper:
                 await self._round_over.wait()
 
     async def finish(self) -> None:
-        """Before the daemon stops: what has just ended is profiled, if there is room."""
+        """Before the daemon stops: what has just ended is profiled, if there are room and time.
+
+        A stop soon after the start of a daemon that found many runs to profile must not wait for all.
+        """
         try:
-            await self.profile_ended()
+            with anyio.move_on_after(FINISH_S) as attempt:
+                await self.profile_ended()
+            if attempt.cancelled_caught:
+                _log.info("some profiles wait for the next start")
         except LedgerNotNowError as error:
             _log.warning("profiles wait for the next start: %s", error)
 
