@@ -30,6 +30,7 @@ RESULTS = ROOT / "results"
 ITEMS = (
     "hot_path",
     "track_call",
+    "pricing",
     "workflow_slowdown",
     "ingest",
     "ack_latency",

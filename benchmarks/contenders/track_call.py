@@ -1,4 +1,4 @@
-"""A chat completion object, priced again and again by the tool named on the command line."""
+"""A response of an SDK, tracked again and again; or an OpenAI one, priced by the peer on the command line."""
 
 from __future__ import annotations
 
@@ -26,14 +26,56 @@ RESPONSE = {
 }
 
 
-def ours() -> Any:
-    from openai.types.chat import ChatCompletion
-
+def tracked(provider: str, model: str, response: object) -> Any:
     from configurable_agents.observe import observe_run
 
-    response = ChatCompletion.model_validate(RESPONSE)
     run = observe_run("benchmarks", "track-call").__enter__()
-    return lambda: run.track_call(provider="openai", model="gpt-4o", response=response)
+    return lambda: run.track_call(provider=provider, model=model, response=response)
+
+
+def openai() -> Any:
+    from openai.types.chat import ChatCompletion
+
+    return tracked("openai", "gpt-4o", ChatCompletion.model_validate(RESPONSE))
+
+
+def anthropic() -> Any:
+    from anthropic.types import Message
+
+    response = Message.model_validate(
+        {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "claude-sonnet-4-5",
+            "content": [{"type": "text", "text": "Done."}],
+            "usage": {"input_tokens": 900, "output_tokens": 200, "cache_read_input_tokens": 100},
+        }
+    )
+    return tracked("anthropic", "claude-sonnet-4-5", response)
+
+
+def google() -> Any:
+    from google.genai.types import GenerateContentResponse
+
+    usage = {"promptTokenCount": 1000, "candidatesTokenCount": 150, "thoughtsTokenCount": 50}
+    response = GenerateContentResponse.model_validate(
+        {
+            "modelVersion": "gemini-2.5-flash",
+            "candidates": [{"content": {"role": "model", "parts": [{"text": "Done."}]}}],
+            "usageMetadata": {**usage, "totalTokenCount": 1200},
+        }
+    )
+    return tracked("google", "gemini-2.5-flash", response)
+
+
+def ollama() -> Any:
+    from ollama import ChatResponse
+
+    message = {"role": "assistant", "content": "Done."}
+    counts = {"prompt_eval_count": 1000, "eval_count": 200}
+    response = ChatResponse.model_validate({"model": "llama3", "message": message, "done": True, **counts})
+    return tracked("ollama", "llama3", response)
 
 
 def litellm() -> Any:
@@ -44,9 +86,18 @@ def litellm() -> Any:
     return lambda: completion_cost(completion_response=response, model="gpt-4o")
 
 
+PROGRAMS = {
+    "openai": openai,
+    "anthropic": anthropic,
+    "google": google,
+    "ollama": ollama,
+    "litellm": litellm,
+}
+
+
 def main() -> None:
     try:
-        call = {"ours": ours, "litellm": litellm}[sys.argv[1]]()
+        call = PROGRAMS[sys.argv[1]]()
     except ImportError as error:
         absent(f"not installed ({error})")
     call_times_ns(call, 10)
