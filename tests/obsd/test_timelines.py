@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from itertools import islice
+import time
+from collections.abc import Callable
+from itertools import islice, pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -14,11 +20,18 @@ from configurable_agents.client.reports import ReportClient, Scope
 from configurable_agents.client.timelines import TimelineClient
 from configurable_agents.errors import InvalidValueError, NotFoundError
 from configurable_agents.obsd import limits, timelines
+from configurable_agents.obsd.ledger import timeline_queries
+from configurable_agents.obsd.reports import Readers
+from configurable_agents.obsd.timelines import TimelineServicer
+from configurable_agents.runtime.critical_path import critical_path
 from configurable_agents.runtime.profiler import profile_node
 from configurable_agents.runtime.timeline_page import page_data
 from configurable_agents.runtime.timeline_rows import waterfall
 from configurable_agents.runtime.trace_formats import folded, perfetto
 from configurable_agents.telemetry import Status
+from configurable_agents.wire.v1 import reports_pb2
+from configurable_agents.wire.v1.timeline_pb2 import WatchRequest
+from configurable_agents.wire.v1.timeline_pb2_grpc import TimelineServiceStub
 
 
 @pytest.fixture
@@ -151,12 +164,85 @@ def test_a_live_view_shows_what_runs_now_and_then_that_nothing_does(daemon, ask,
     eventually(lambda: next(iter(ask.watch())).runs == ())
 
 
+DAY_NS = 86_400 * 1_000_000_000
+
+
+@pytest.fixture
+def set_the_clock(monkeypatch) -> Callable[[int], None]:
+    """Has everything of ours in this process read another wall clock from now on."""
+    real = time.time_ns
+
+    def set_it(by_ns: int) -> None:
+        fakes = {"time_ns": lambda: real() + by_ns, "time": lambda: (real() + by_ns) / 1e9}
+        ours = [module for name, module in sys.modules.items() if name.startswith("configurable_agents")]
+        for name, fake in fakes.items():
+            genuine = getattr(time, name)
+            for module in (time, *ours):
+                if getattr(module, name, None) is genuine:
+                    monkeypatch.setattr(module, name, fake)
+
+    return set_it
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_wall_clock_that_jumps_a_day_changes_no_duration_and_no_order(
+    daemon, ask, eventually, set_the_clock, monkeypatch, days
+):
+    began_ns = time.time_ns()
+    with observe_run("jumps", home=daemon.home.folder) as run:
+
+        @profile_node("step")
+        def step() -> None:
+            run.track_call("openai", "gpt-4o", RESPONSE)
+
+        @profile_node("across")
+        def across() -> None:
+            step()
+            set_the_clock(days * DAY_NS)
+            assert abs(time.time_ns() - began_ns) > DAY_NS // 2
+            step()
+
+        step()
+        across()
+        step()
+    lasted_ns = run.profile().wall_ns
+    monkeypatch.undo()  # gRPC reckons its deadlines by the wall clock
+    eventually(lambda: settled(ask, run.run_id))
+    timeline = ask.timeline(Scope(run_id=run.run_id))
+
+    assert [span.node_id for span in timeline.spans] == ["step", "across", "step", "step", "step"]
+    assert timeline.wall_ns == lasted_ns < DAY_NS // 2
+    assert 0 <= timeline.run.started_unix_ns - began_ns < DAY_NS // 2
+    for earlier, later in pairwise(span for span in timeline.spans if span.node_id == "step"):
+        assert earlier.started_unix_ns + earlier.duration_ns <= later.started_unix_ns
+    for call in timeline.calls:
+        span = next(each for each in timeline.spans if each.span_id == call.span_id)
+        assert 0 <= call.started_unix_ns - span.started_unix_ns <= span.duration_ns
+    schedule = timeline.schedule()
+    assert (schedule.started_ns, schedule.ended_ns) == (timeline.run.started_unix_ns, timeline.ended_unix_ns)
+    assert critical_path(schedule).wall_ns == timeline.wall_ns
+
+
+@pytest.mark.parametrize("days", [-1, 0, 1])
+def test_a_daemon_whose_clock_is_off_draws_a_run_in_flight_without_going_back_in_time(book, events, days):
+    book.commit([events.started(), events.node(), events.node_started("slow", span_id=2)])
+    now_ns = events.T0 + 50 * events.MS + days * DAY_NS
+    found = book.ask(timeline_queries.timeline, Scope(run_id="run"), now_ns)
+
+    done, running = found.spans
+    assert (done.duration_ns, running.is_running) == (10 * events.MS, True)
+    assert found.wall_ns >= 10 * events.MS
+    assert 0 <= running.duration_ns <= found.wall_ns
+
+
 class NobodyReads:
     """The server's end of a stream whose client takes `taken` messages and then no more."""
 
-    def __init__(self, taken: int) -> None:
+    def __init__(self, taken: int, look: Callable[[], object]) -> None:
         self._left = taken
+        self._look = look
         self.ended_with: grpc.StatusCode | None = None
+        self.seen_at_the_end: object = None
 
     async def write(self, _message: object) -> None:
         self._left -= 1
@@ -164,18 +250,68 @@ class NobodyReads:
             await asyncio.Event().wait()
 
     async def abort(self, code: grpc.StatusCode, _details: str) -> None:
-        self.ended_with = code
-        raise asyncio.CancelledError
+        self.ended_with, self.seen_at_the_end = code, self._look()
 
 
-def test_a_client_that_does_not_read_is_cut_off(monkeypatch):
-    monkeypatch.setattr(limits, "UNREAD_S", 0.05)
-    client = NobodyReads(2)
+@pytest.mark.parametrize("bound", ["UNREAD_S", "TIMELINE_S_MAX"])
+def test_a_timeline_that_is_not_read_is_given_up_and_its_look_at_the_ledger_with_it(
+    book, events, monkeypatch, bound
+):
+    """The status that ends a stream waits behind what is not read, perhaps for ever."""
+    monkeypatch.setattr(limits, bound, 0.05)
+    monkeypatch.setattr(limits, "TIMELINES_MAX", 1)
+    book.commit(events.whole_run())
+    readers = Readers(book.path)
+    gauges: Any = None
+    servicer = TimelineServicer(readers, gauges)
 
-    async def stream() -> None:
-        while True:
-            await timelines._write(client, "update")
+    def held() -> tuple[bool, list[bool]]:
+        return servicer._drawing.locked(), [connection.in_transaction for connection in readers._idle]
 
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(stream())
+    client: Any = NobodyReads(1, held)
+    asyncio.run(servicer.GetTimeline(reports_pb2.Scope(run_id="run"), client))
+    readers.close()
     assert client.ended_with is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert client.seen_at_the_end == (False, [False])
+
+
+def test_a_watcher_that_stops_reading_is_cut_off_while_one_that_reads_goes_on(
+    book, events, home, monkeypatch
+):
+    monkeypatch.setattr(limits, "UNREAD_S", 0.2)
+    monkeypatch.setattr(limits, "WATCH_EVERY_MS_MIN", 20)
+    for number in range(limits.WATCHED_RUNS_MAX):
+        run_id = f"run-{number}"
+        names = (f"{place:03}".ljust(200, "n") for place in range(limits.WATCHED_NODES_MAX))
+        told = [
+            events.node_started(name, run_id=run_id, span_id=place)
+            for place, name in enumerate(names, start=1)
+        ]
+        book.commit([events.started(run_id), *told], producer=number.to_bytes(16))
+
+    async def scenario() -> tuple[int, grpc.StatusCode]:
+        readers, server = Readers(book.path), grpc.aio.server()
+        gauges: Any = SimpleNamespace(intake=SimpleNamespace(events_pending=0), exporters=list)
+        timelines.add_timelines(TimelineServicer(readers, gauges), server)
+        server.add_insecure_port(f"unix:{home.socket}")
+        await server.start()
+        try:
+            return await asyncio.to_thread(watched_by_two, home.socket, updates=40)
+        finally:
+            await server.stop(None)
+            readers.close()
+
+    assert asyncio.run(scenario()) == (40, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+def watched_by_two(socket: Path, *, updates: int) -> tuple[int, grpc.StatusCode]:
+    """How many updates one client got; and how the other ended, which read one, and the rest afterwards."""
+    with grpc.insecure_channel(f"unix:{socket}") as channel, grpc.insecure_channel(f"unix:{socket}") as idle:
+        watching, unread = (
+            TimelineServiceStub(each).Watch(WatchRequest(every_ms=1), timeout=30) for each in (channel, idle)
+        )
+        next(unread)
+        read = sum(1 for _ in islice(watching, updates))
+        with pytest.raises(grpc.RpcError) as ended:
+            list(unread)
+        return read, ended.value.code()

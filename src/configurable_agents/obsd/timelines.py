@@ -32,7 +32,8 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
     """Serves `TimelineService`. The names of its methods are the protocol's.
 
     gRPC holds what a client has not read, up to the window of its connection; then a write waits, and a
-    client that lets one wait for `UNREAD_S` is cut off. No more than one update is ever made ahead.
+    client that lets one wait for `UNREAD_S` is cut off: nothing is made for it any more and nothing held, and
+    it is told when it reads on. No more than one update is ever made ahead.
     """
 
     def __init__(self, readers: Readers, gauges: DaemonGauges) -> None:
@@ -45,27 +46,30 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
             question = timeline_queries.timeline_in_rows(connection, scope_of(request), time.time_ns())
             yield from timeline_messages.timeline_to_parts(*question)
 
-        async with self._drawing:
-            try:
-                async with (
-                    asyncio.timeout(limits.TIMELINE_S_MAX),
-                    aclosing(self._readers.pieces(parts)) as pieces,
-                ):
-                    async for part in pieces:
-                        await _write(context, part)
-            except TimeoutError:
-                seconds = f"{limits.TIMELINE_S_MAX:g} s"
-                await context.abort(
-                    grpc.StatusCode.DEADLINE_EXCEEDED, f"the timeline was not read within {seconds}"
-                )
-            except AgentsObsError as error:
-                await context.abort(status_code(error), str(error))
+        try:
+            async with (
+                self._drawing,
+                asyncio.timeout(limits.TIMELINE_S_MAX),
+                aclosing(self._readers.pieces(parts)) as pieces,
+            ):
+                async for part in pieces:
+                    await _write(context, part)
+        except TimeoutError:  # only now, with everything given back: the status waits behind what is unread
+            _log.warning("a client that asked for a timeline and did not read it is cut off")
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the timeline was not read in time")
+        except AgentsObsError as error:
+            await context.abort(status_code(error), str(error))
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> None:
         every_s = max(request.every_ms or limits.WATCH_EVERY_MS, limits.WATCH_EVERY_MS_MIN) / 1000
-        while not context.done():
-            await _write(context, timeline_messages.live_view_to_message(await self._view(context)))
-            await asyncio.sleep(every_s)
+        try:
+            while not context.done():
+                await _write(context, timeline_messages.live_view_to_message(await self._view(context)))
+                await asyncio.sleep(every_s)
+        except TimeoutError:
+            message = f"nothing was read for {limits.UNREAD_S:g} s"
+            _log.warning("a client that watches is cut off: %s", message)
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
     async def GetHistory(self, request: pb.HistoryRequest, context: Context) -> Any:
         question = partial(
@@ -103,13 +107,9 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
 
 
 async def _write(context: Context, message: Any) -> None:
-    """Ends the stream of a client that does not read."""
-    try:
-        async with asyncio.timeout(limits.UNREAD_S):
-            await context.write(message)
-    except TimeoutError:
-        _log.warning("a client of a stream has read nothing for %g s: cut off", limits.UNREAD_S)
-        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"nothing was read for {limits.UNREAD_S:g} s")
+    """Raises `TimeoutError` when the client does not read."""
+    async with asyncio.timeout(limits.UNREAD_S):
+        await context.write(message)
 
 
 def add_timelines(servicer: TimelineServicer, server: grpc.aio.Server) -> None:
