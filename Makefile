@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 INSTALL := $(BIN)/python -m pip install -qq -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test test-fast test-pythons check format proto docs golden bench bench-long bench-peers bench-replay bench-guard fuzz mutants coverage clean
+.PHONY: help setup browser demo test test-fast test-pythons check format proto docs golden bench bench-long bench-peers bench-replay bench-guard fuzz mutants coverage soak fault-tools clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -16,11 +16,11 @@ help:  ## this list
 demo: $(VENV)/.installed-demo  ## set up, then run several workflows at once and report on them
 	@$(BIN)/python examples/demo.py
 
-test: $(VENV)/.installed-dev browser  ## all tests, then the fast ones on each other Python the machine has
+test: $(VENV)/.installed-dev browser fault-tools  ## all tests, then the fast ones on each other Python the machine has
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory test-pythons
 
-test-fast: $(VENV)/.installed-dev browser  ## the tests that take no daemon farm and no MLflow server
+test-fast: $(VENV)/.installed-dev browser fault-tools  ## the tests that take no daemon farm and no MLflow server
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not acceptance"
 
 test-pythons: $(VENV)/.installed-dev
@@ -69,11 +69,17 @@ fuzz: $(VENV)/.installed-dev  ## 10^6 mutated messages, files and texts (FUZZ_ME
 mutants: $(VENV)/.installed-dev  ## break each promise on purpose in a copy; every mutant must be killed by a fast test
 	@$(BIN)/python scripts/mutants.py
 
+soak: $(VENV)/.installed-dev fault-tools  ## the long forms of the fault tests; takes hours. SOAK=short, SEED=…, OUTAGE_S=…
+	$(BIN)/python tests/faults/soak.py $(ITEMS)
+
 coverage: $(VENV)/.installed-dev  ## coverage of the observability and profiling modules
 	$(BIN)/python -m pytest -n 2 -q --cov --cov-report=term-missing tests/observability tests/runtime
 
 browser:
 	@scripts/install_chromium.sh
+
+fault-tools:
+	@scripts/install_fault_tools.sh
 
 setup: $(VENV)/.installed-dev  ## everything needed to work on the project
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.journal import must_arrive
@@ -13,6 +14,9 @@ from harness.site import Site
 
 UP_S = (0.0, 1.2)
 """For how long a daemon lives, from when it accepts events."""
+
+EXPORTED_WITHIN_S = 1_800.0
+"""What the export gets, after many kills, for what it could not do meanwhile."""
 
 WORKER_KILLED_TOO = 0.3
 """How often, while it exports."""
@@ -43,7 +47,13 @@ def three_clients(site: Site, name: str, *, per_second: float) -> list[subproces
 
 
 def kill_daemon_under_load(
-    site: Site, chances: random.Random, *, kills: int, per_second: float, exporting: bool = False
+    site: Site,
+    chances: random.Random,
+    *,
+    kills: int,
+    per_second: float,
+    exporting: bool = False,
+    progress: Callable[[str], None] = str,
 ) -> KillLoop:
     """`exporting`: the export runs meanwhile too, and now and then its worker is killed before the daemon.
 
@@ -62,9 +72,10 @@ def kill_daemon_under_load(
         acknowledged += at_kill.looked_at
         found.join(at_kill)
         site.start_daemon(mlflow=exporting or number == kills - 1)
+        progress(f"kill {number + 1}: acknowledged before it {at_kill.looked_at:,}: {found}")
     for client in clients:
         site.finish(client)
-    site.wait_until_settled(exported=True)
+    site.wait_until_settled(exported=True, within_s=EXPORTED_WITHIN_S)
     verdict = site.verdict(store_uri=site.home.mlflow_uri)
     verdict.join(found)
     return KillLoop(kills, must_arrive(site.journals()), acknowledged, verdict)

@@ -129,7 +129,10 @@ class Site:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(HARNESS)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(HARNESS), os.environ.get("PYTHONPATH")])),
+            },
         )
         self._processes.append(process)
         return process
@@ -145,7 +148,7 @@ class Site:
 
     # -- judging -----------------------------------------------------------------------------------
 
-    def wait_until_settled(self, *, exported: bool = False) -> None:
+    def wait_until_settled(self, *, exported: bool = False, within_s: float = DEADLINE_S) -> None:
         """Until all runs are over, every spool is taken in, and MLflow has everything if it is to."""
 
         def settled() -> bool:
@@ -160,7 +163,7 @@ class Site:
                 for each in status.exporters
             )
 
-        self.wait_for(settled, "everything to be taken in and exported")
+        self.wait_for(settled, "everything to be taken in and exported", within_s=within_s)
 
     def spools(self) -> list[str]:
         return [path.name for path in self.home.spool.glob("*.spool")]

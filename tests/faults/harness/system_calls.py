@@ -35,7 +35,7 @@ class Outcome:
     errors: str
 
 
-LEDGER_CALLS = {"fdatasync": 25, "pwrite64": 340, "ftruncate": 2, "unlink": 2, "pread64": 35}
+LEDGER_CALLS = {"fdatasync": 25, "pwrite64": 400, "ftruncate": 2, "unlink": 2}
 """Calls on the files of a ledger while `COMMITS` batches are committed and it is closed: about so many."""
 
 

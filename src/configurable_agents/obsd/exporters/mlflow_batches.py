@@ -36,6 +36,9 @@ _PERMANENT = frozenset(
 )
 """MLflow's error codes that a repetition does not cure."""
 
+_FROM_A_PAGE = "BAD_REQUEST"
+"""What MLflow's client makes of the status 400 without an answer of MLflow's."""
+
 _DOUBTFUL = "INTERNAL_ERROR"
 """What MLflow answers both to a value that its database cannot hold and when it is in trouble itself."""
 
@@ -150,13 +153,22 @@ class permanent_errors(contextlib.AbstractContextManager[None]):  # noqa: N801 -
     """Turns MLflow's errors that no repetition cures into `RefusedError`; others stay what they are."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None and getattr(error, "error_code", None) in _PERMANENT:
+        if error is not None and _code_of(error) in _PERMANENT:
             raise RefusedError(first_line(error)) from error
 
 
 def may_be_the_values(error: BaseException) -> bool:
     """Whether the same without some of its values may be taken."""
-    return getattr(error, "error_code", None) in _PERMANENT | {_DOUBTFUL}
+    return _code_of(error) in _PERMANENT | {_DOUBTFUL}
+
+
+def _code_of(error: BaseException) -> str | None:
+    """MLflow's error code. Its client makes one up for answers that are not MLflow's: the page of a gateway
+    that says 400 is no verdict on what was sent."""
+    from mlflow.exceptions import RestException  # noqa: PLC0415
+
+    code: str | None = getattr(error, "error_code", None)
+    return None if code == _FROM_A_PAGE and not isinstance(error, RestException) else code
 
 
 def first_line(error: BaseException) -> str:

@@ -228,7 +228,7 @@ async def _worker(home: Home, tracking_uri: str) -> AsyncIterator[_Worker]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=None,
-        env=_environment(),
+        env={**os.environ, **worker_environment()},
         start_new_session=True,
     )
     try:
@@ -240,13 +240,14 @@ async def _worker(home: Home, tracking_uri: str) -> AsyncIterator[_Worker]:
             await process.aclose()
 
 
-def _environment() -> dict[str, str]:
-    """MLflow's own retries and long time-outs are off: ours are the ones that count."""
+def worker_environment() -> dict[str, str]:
+    """MLflow's own retries and long time-outs are off: ours are the ones that count. Nor does it follow
+    whoever answers in its server's place to another address."""
     return {
-        **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+        "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
         "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
         "GIT_PYTHON_REFRESH": "quiet",
     }
