@@ -127,9 +127,13 @@ class Soak:
         )
 
     def outage(self) -> tuple[str, Verdict]:
-        with new_site() as site, new_server() as (address, store_uri):
-            with mlflow_proxy(address, self.seed.chances("outage")) as proxy:
-                verdict = ride_out(site, proxy, store_uri, self.counts.outage_s, self.seed)
+        chances = self.seed.chances("outage")
+        with (
+            new_site() as site,
+            new_server() as (address, store_uri),
+            mlflow_proxy(address, chances) as proxy,
+        ):
+            verdict = ride_out(site, proxy, store_uri, self.counts.outage_s, self.seed)
         seconds = self.counts.outage_s
         return f"MLflow away for {seconds:,.0f} s in {len(OUTAGES)} ways, under three clients", verdict
 
