@@ -429,7 +429,7 @@ def test_a_usage_that_is_garbled_is_not_said_to_be_absent(response: object, reas
     anomalies = read_usage(response).anomalies
     found = price_of("openai", "gpt-4o", None, anomalies=anomalies)
     assert found.status is PriceStatus.NO_USAGE
-    assert found.reason == f"the usage of the response cannot be believed: {reason}"
+    assert found.reason == f"the usage of the response cannot be used: {reason}"
 
 
 def test_a_response_without_usage_says_what_it_was_instead() -> None:

@@ -388,11 +388,26 @@ UNPRICED = {
 }
 
 
+WITHOUT_A_PRICE = {
+    "the response carried no usage: no_response": 52,  # errors, and streams that were not asked for it
+    "the response carried no usage: unknown_response_shape": 3,  # a guardrail's units
+    "the usage of the response cannot be used: no_token_counts": 2,  # rerankers
+    "the usage of the response cannot be used: only_total_tokens": 3,  # countTokens
+    "cached_audio_tokens have a rate of their own and are not counted apart": 2,
+    "image_output_tokens have a rate of their own and are not counted apart": 4,
+    "part of it was served by another model, at other rates": 3,
+    "the price table does not know the model": 21,
+    "the price table has no rate for audio_input tokens of this model": 4,
+    "the price table has no rate for input tokens of this model": 3,  # listed without rates
+}
+
+
 @pytest.mark.shared_data
 def test_every_recorded_usage_has_its_tokens_and_a_price_or_a_reason(shared_data: Path) -> None:
     tracker = MultiProviderCostTracker()
     rows = recorded(shared_data, "usages.jsonl")
     found: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     for row in rows:
         model = row["model"] or row["req_model"]
         assessed = tracker.assess(row["provider"], model, row["usage"], at_unix_ns=AT_NS)
@@ -403,12 +418,15 @@ def test_every_recorded_usage_has_its_tokens_and_a_price_or_a_reason(shared_data
             total_by_the_providers_rule(row["usage"]) if usage else 0
         ), row
         assert price.reason or (price.status is PriceStatus.PRICED and price.cost_nanos > 0), row
+        if not price.is_known:
+            reasons[price.reason] += 1
         if usage is None:
             assert price.status is PriceStatus.NO_USAGE
             assert row["usage"] is None or assessed.reading.anomalies, row
     assert len(rows) == 1_329
     by_provider = tracker.summary().by_provider().items()
     assert {name: part.unpriced_calls for name, part in by_provider if part.unpriced_calls} == UNPRICED
+    assert reasons == WITHOUT_A_PRICE
     assert found == {"priced": 1_223, "no_usage": 60, "unpriced": sum(UNPRICED.values()), "free": 9}
     assert tracker.summary().totals.calls == 1_329
 

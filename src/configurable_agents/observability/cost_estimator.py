@@ -197,7 +197,7 @@ def _no_usage(anomalies: Collection[str]) -> Price:
     """With the codes of what is odd about the response, which is nearly always the cause."""
     garbled = [code for code in anomalies if code in codes.USAGE_UNKNOWN_CODES]
     if garbled:
-        reason = f"the usage of the response cannot be believed: {', '.join(garbled)}"
+        reason = f"the usage of the response cannot be used: {', '.join(garbled)}"
     elif anomalies:
         reason = f"the response carried no usage: {', '.join(anomalies)}"
     else:
