@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from configurable_agents.errors import NotFoundError
 from configurable_agents.obsd.ledger import profile_blocks, queries
 from configurable_agents.obsd.ledger.profile_blocks import BLOCK_RUNS, BLOCK_RUNS_MIN
 from configurable_agents.obsd.ledger.scopes import RUN_LAST, resolve
@@ -107,10 +108,18 @@ def test_a_removed_run_is_in_no_sum(many: Any) -> None:
     many.ledger.remove_runs([5])
 
     assert kept(many, SUPPORT) == [1]
+    assert many.rows("SELECT COUNT(*) FROM profile_block_nodes WHERE block = 0") == [(0,)]
     assert report_on(many, SUPPORT).run_count == before.run_count - 1
     assert sum(node.calls for node in report_on(many, SUPPORT).nodes) < sum(
         node.calls for node in before.nodes
     )
+
+
+def test_a_run_that_is_gone_when_its_turn_comes_is_not_found(many: Any) -> None:
+    many.ledger.remove_runs([5])
+
+    with pytest.raises(NotFoundError, match="no run is called 'run-5'"):
+        many.ask(queries.final_profile, "run-5")
 
 
 def test_a_block_waits_for_its_last_run(book: Any, events: Any) -> None:

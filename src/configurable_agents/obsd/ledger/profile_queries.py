@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from configurable_agents.errors import NotFoundError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.latency_sketch import LatencySketch
 from configurable_agents.obsd.ledger import profile_blocks
@@ -206,8 +207,14 @@ def profile_report(
 def final_profile(
     connection: sqlite3.Connection, run_id: str, turn: AbstractContextManager[Any] = NO_TURN
 ) -> tuple[FinalProfile, int]:
-    """The profile of a run that is over, and how many of its events it was made from."""
-    run, events = connection.execute("SELECT id, events FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    """The profile of a run that is over, and how many of its events it was made from.
+
+    Raises `NotFoundError` for a run that is not there (any more).
+    """
+    row = connection.execute("SELECT id, events FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"no run is called {run_id!r}")
+    run, events = row
     profile = run_profile(connection, run, turn)
     report = ProfileReport(nodes=profile.nodes, run_id=run_id, run_count=1, times=profile.times)
     return FinalProfile(report, profile), events

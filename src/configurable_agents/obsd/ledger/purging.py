@@ -7,7 +7,6 @@ import json
 import sqlite3
 
 from configurable_agents.errors import InvalidValueError
-from configurable_agents.obsd.ledger.profile_blocks import forget_block_of
 from configurable_agents.obsd.ledger.retention import delete_run
 from configurable_agents.obsd.ledger.scopes import experiment_of, resolve
 from configurable_agents.telemetry import Status
@@ -101,7 +100,6 @@ def purge(connection: sqlite3.Connection, run_id: str) -> int:
     cards = {row for (row,) in connection.execute(_CARDS_OF_RUN, parameters)}
     connection.execute(_PURGED_AHEAD, parameters)
     connection.execute("DELETE FROM dead_letters WHERE run = ?", (run,))
-    forget_block_of(connection, run)
     events = delete_run(connection, run) or 0
     _delete_unused(connection, "names", names, _NAMES_IN_USE)
     _delete_unused(connection, "rate_cards", cards, _CARDS_IN_USE)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from configurable_agents.obsd.ledger.cache_queries import CacheSums, cache_sums
 from configurable_agents.obsd.ledger.cost_groups import Part, PartKey, parts
 from configurable_agents.obsd.ledger.dead_letters import LetterState
+from configurable_agents.obsd.ledger.profile_blocks import forget_block_of
 from configurable_agents.obsd.ledger.scopes import RUN_LAST
 from configurable_agents.observability.cost_summary import CallTotals, sum_totals
 from configurable_agents.telemetry import Status
@@ -263,6 +264,7 @@ def delete_run(connection: sqlite3.Connection, run: int) -> int | None:
     )
     for table in _TABLES_OF_A_RUN:
         connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+    forget_block_of(connection, run)
     row = connection.execute("DELETE FROM runs WHERE id = ? RETURNING events", (run,)).fetchone()
     return None if row is None else int(row[0])
 
