@@ -19,8 +19,9 @@ from measuring.figures import Result, Series, Size, at_least, ratio
 TITLE = "Export to MLflow"
 
 WHY = (
-    "beside the points the worker reads the ledger, looks runs up before it makes them, and finishes each"
-    " with totals, params, tags and artifacts; the loop does none of that"
+    "beside the points the worker looks runs up before it makes them, and finishes each with totals, params,"
+    " tags and artifacts; a fifth of its time goes into the pictures of runs, 50 µs an execution. The loop"
+    " does none of that. Pictures made when nothing else waits would do it"
 )
 
 POINTS = {Size.TINY: 2_000, Size.NORMAL: 30_000, Size.LONG: 200_000}

@@ -29,7 +29,8 @@ PEERS = (
 
 WHY = (
     "the hot path alone is 0.4 to 0.5 %; the rest is the sender's thread, which shares the interpreter with"
-    " the nodes. Sending from another process, which the spool allows, would leave the hot path only"
+    " the nodes, twice a second while events come steadily. Sending from another process, which the spool"
+    " allows, would leave the hot path only"
 )
 
 NODES = {Size.TINY: 100, Size.NORMAL: 1_000, Size.LONG: 1_000}
