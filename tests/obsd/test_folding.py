@@ -202,8 +202,21 @@ def test_live_runs_together_keep_a_bounded_number_of_figures(
         )
     kept = [run for run in "abcd" if live.analyzer(run) is not None]
     assert kept == ["c", "d"], "30 nodes, less a few that wait to be added up, and 30 intervals each"
-    live.take([events.finished("c"), events.finished("d")])
+    live.take([events.finished("c")])
+    live.forget("d")
     assert live._figures == 0
+
+
+def test_of_very_many_unfinished_runs_those_silent_longest_are_looked_at_first(
+    book: Any, events: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        book.commit([events.started(f"run-{number}")], producer=bytes([number] * 16))
+    monkeypatch.setattr(limits, "UNFINISHED_RUNS_MAX", 2)
+    assert [run.run_id for run in book.ledger.unfinished_runs()] == ["run-0", "run-1"]
+    assert book.ledger.mark_interrupted(["run-0"]) == ["run-0"]
+    book.profile_all()
+    assert [run.run_id for run in book.ledger.unfinished_runs()] == ["run-1", "run-2"]
 
 
 def test_a_run_and_the_process_that_records_it_fold_alike() -> None:

@@ -62,6 +62,10 @@ LIVE_RUNS_MAX = 10_000
 """Runs with an analyzer in memory. Beyond it the one idle longest is let go; its report comes from
 the ledger's rows."""
 
+UNFINISHED_RUNS_MAX = 100_000
+"""Runs in flight or without a profile that are looked at together: those silent longest. The rest has its
+turn when these are done with."""
+
 LIVE_FIGURES_MAX = 200_000
 """Nodes, and intervals of finished children, kept for all live runs together. Beyond it the run idle longest
 is let go, as above."""

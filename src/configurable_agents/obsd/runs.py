@@ -117,7 +117,7 @@ class LiveRuns:
 
     def end(self, run_id: str) -> None:
         """The run is over: its analyzer goes, and its profile is wanted."""
-        self._forget(self._runs.pop(run_id, None))
+        self._leave(self._runs.pop(run_id, None))
         self._ended[run_id] = None
         self._over[run_id] = None
         if len(self._over) > limits.LIVE_RUNS_MAX:
@@ -125,7 +125,7 @@ class LiveRuns:
 
     def forget(self, run_id: str) -> None:
         """The run is gone from the ledger."""
-        self._runs.pop(run_id, None)
+        self._leave(self._runs.pop(run_id, None))
         self._ended.pop(run_id, None)
         self._over.pop(run_id, None)
 
@@ -173,9 +173,9 @@ class LiveRuns:
 
     def _let_idlest_go(self) -> None:
         _, run = self._runs.popitem(last=False)
-        self._forget(run)
+        self._leave(run)
 
-    def _forget(self, run: LiveRun | None) -> None:
+    def _leave(self, run: LiveRun | None) -> None:
         if run is not None:
             self._figures -= run.figures_counted
             run.figures_counted = _GONE

@@ -170,6 +170,7 @@ _UNFINISHED = """
 SELECT r.run_id, p.producer_id, r.status, r.last_received_unix_ns
 FROM runs r JOIN producers p ON p.id = r.producer
 WHERE r.status = ? OR r.profiled_events <> r.events
+ORDER BY r.last_received_unix_ns LIMIT ?
 """
 
 
@@ -333,11 +334,11 @@ class SqliteLedger:
         return 0 if found is None else int(found[0])
 
     def unfinished_runs(self) -> list[UnfinishedRun]:
-        """Runs in flight, and runs that are over and still want their profile."""
+        """Runs in flight, and runs that are over and still want their profile; silent longest first."""
         return [
             UnfinishedRun(run_id, producer_id, Status(status), received)
             for run_id, producer_id, status, received in self._connection.execute(
-                _UNFINISHED, (Status.RUNNING,)
+                _UNFINISHED, (Status.RUNNING, limits.UNFINISHED_RUNS_MAX)
             )
         ]
 
