@@ -75,12 +75,11 @@ def test_everything_is_exported_once_through_a_network_that_fails(
         assert not others, verdict
 
 
-def test_an_mlflow_that_is_away_is_an_error_that_passes(tmp_path: Path, server: Server, seed: Seed) -> None:
-    import mlflow
-
-    with mlflow_proxy(server.address, seed.chances("proxy")) as proxy:
-        client = mlflow.MlflowClient(tracking_uri=proxy.uri)
-    with Exporting(tmp_path, client, server.store_uri) as export:  # the proxy's port refuses from now on
+def test_an_mlflow_that_is_away_is_an_error_that_passes(
+    tmp_path: Path, proxy: MlflowProxy, server: Server
+) -> None:
+    with exporting(tmp_path, proxy, server) as export:
+        proxy.close()
         export.commit_run("refused")
         assert export.attempt() is not None
         assert export.set_aside() == []

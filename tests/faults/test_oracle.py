@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from harness.journal import JournalWriter, must_arrive, read_journals
+from harness.journal import JournalWriter, must_arrive, read_acknowledged, read_journals
 from harness.mlflow_oracle import check_mlflow
 from harness.oracle import Verdict, check_acknowledged, check_balance, check_ledger
 
@@ -21,6 +21,8 @@ from configurable_agents.observability.cost_estimator import CostEstimator
 from configurable_agents.telemetry import Event, LlmCall, NodeFinished, RunFinished, RunStarted, Status, Usage
 
 PRODUCER = bytes(range(16))
+
+SET_ASIDE = "INSERT INTO dead_letters VALUES ('mlflow', {}, 1, 1, 'why', 0)"
 
 
 class Scene(NamedTuple):
@@ -115,17 +117,18 @@ def test_an_event_that_was_only_intended_may_be_there(scene: Scene) -> None:
 
 
 def test_an_acknowledgement_ahead_of_the_ledger_is_a_loss(scene: Scene) -> None:
-    journals = read_journals(scene.journals)
-    assert check_acknowledged(scene.ledger, journals).is_clean
+    acknowledged = read_acknowledged(scene.journals)
+    assert acknowledged == {PRODUCER: 9}
+    assert check_acknowledged(scene.ledger, acknowledged).is_clean
     scene.damage("UPDATE producers SET next_sequence = 7")
-    assert check_acknowledged(scene.ledger, journals).count("lost") == 2
+    assert check_acknowledged(scene.ledger, acknowledged).count("lost") == 2
 
 
 def test_what_waits_for_the_export_is_out_of_balance_once_it_should_be_done(scene: Scene) -> None:
     assert check_balance(scene.ledger).count("unbalanced")
     scene.damage("INSERT INTO exporters VALUES ('mlflow', 9, 0)")
     assert check_balance(scene.ledger).is_clean
-    scene.damage("INSERT INTO dead_letters VALUES ('mlflow', 77, 'why', 0)")
+    scene.damage(SET_ASIDE.format(77))
     assert check_balance(scene.ledger).count("unbalanced") == 1
 
 
@@ -194,7 +197,7 @@ def test_a_twin_is_found(scene: Scene, store: str) -> None:
 def test_what_is_set_aside_must_not_be_in_the_store(
     scene: Scene, store: str, seq_of: Callable[[int], int]
 ) -> None:
-    scene.damage(f"INSERT INTO dead_letters VALUES ('mlflow', {seq_of(3)}, 'why', 0)")
+    scene.damage(SET_ASIDE.format(seq_of(3)))
     assert check_mlflow(scene.ledger, store).count("invented") == 1
 
 

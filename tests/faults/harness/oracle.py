@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,16 +95,15 @@ def check_ledger(ledger: Path, journals: Sequence[ClientJournal]) -> Verdict:
     return verdict
 
 
-def check_acknowledged(ledger: Path, journals: Iterable[ClientJournal]) -> Verdict:
+def check_acknowledged(ledger: Path, acknowledged: Mapping[bytes, int]) -> Verdict:
     """What was acknowledged so far is in the ledger. For the moment after a kill, before anything resends."""
     verdict = Verdict()
     with closing(_open(ledger)) as connection:
         known = dict(connection.execute("SELECT producer_id, next_sequence FROM producers"))
-    for journal in journals:
-        verdict.looked_at += journal.acknowledged
-        missing = journal.acknowledged - known.get(journal.producer_id, 0)
-        for position in range(max(0, missing)):
-            verdict.find("lost", f"{journal.producer_id.hex()} {journal.acknowledged - missing + position}")
+    for producer_id, count in acknowledged.items():
+        verdict.looked_at += count
+        for position in range(known.get(producer_id, 0), count):
+            verdict.find("lost", f"{producer_id.hex()} {position}")
     return verdict
 
 

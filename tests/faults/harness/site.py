@@ -18,7 +18,7 @@ from configurable_agents.client.control import find_daemon, start_daemon, stop_d
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import DaemonStatus, ReportClient
 from configurable_agents.errors import AgentsObsError
-from harness.journal import ClientJournal, read_journals
+from harness.journal import ClientJournal, read_acknowledged, read_journals
 from harness.mlflow_oracle import check_mlflow
 from harness.oracle import Verdict, check_acknowledged, check_balance, check_ledger
 from harness.report_oracle import check_reports
@@ -178,7 +178,7 @@ class Site:
         return verdict
 
     def verdict_on_acknowledged(self) -> Verdict:
-        return check_acknowledged(self.home.ledger, self.journals())
+        return check_acknowledged(self.home.ledger, read_acknowledged(self.journals_folder))
 
     def wait_for(self, condition: Callable[[], object], what: str, *, within_s: float = DEADLINE_S) -> None:
         deadline = time.monotonic() + within_s
