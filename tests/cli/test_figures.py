@@ -105,3 +105,11 @@ def test_a_bar_is_as_long_as_the_share_and_never_vanishes_for_something():
 def test_a_time_no_calendar_has_is_still_shown():
     assert "after 1970" in figures.local_time(2**63 - 1 + 10**25)
     assert figures.local_time(0) == figures.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(14 * 86_400, "14 d"), (36 * 3_600, "36 h"), (90, "90 s"), (120, "2 min"), (400 * 86_400, "400 d")],
+)
+def test_an_age_is_in_the_largest_unit_that_is_whole(seconds, text):
+    assert figures.age(seconds) == text

@@ -60,6 +60,14 @@ def long_duration(seconds: int) -> str:
     return f"{seconds // SECONDS_PER_DAY:,} d {seconds % SECONDS_PER_DAY // SECONDS_PER_HOUR:02} h"
 
 
+def age(seconds: int) -> str:
+    """`14 d`, and `36 h` where the largest unit would not be whole."""
+    for unit, length_s in (("d", SECONDS_PER_DAY), ("h", SECONDS_PER_HOUR), ("min", 60)):
+        if seconds % length_s == 0:
+            return f"{seconds // length_s:,} {unit}"
+    return f"{seconds:,} s"
+
+
 def count(number: int) -> str:
     return f"{number:,}"
 

@@ -86,7 +86,7 @@ def storage_facts(storage: StorageStatus) -> Iterator[Fact]:
 
 def kept(storage: StorageStatus) -> str:
     ages = (
-        f"{what} {figures.long_duration(age_s) if age_s else 'for ever'}"
+        f"{what} {figures.age(age_s) if age_s else 'for ever'}"
         for what, age_s in (("calls and executions", storage.raw_kept_s), ("totals", storage.totals_kept_s))
     )
     size = f", at most {figures.size(storage.ledger_bytes_max)}" if storage.ledger_bytes_max else ""
