@@ -197,7 +197,7 @@ def test_a_daemon_removes_what_is_past_its_time_and_says_so(
         with pytest.raises(NotFoundError, match="were removed on"):
             client.receipts(Scope(run_id="run"))
         assert client.receipts(Scope()) == []
-        assert list(client.notes) == ["calls of 1 runs are not among these: retention has removed them"]
+        assert list(client.notes) == ["calls of 1 run are not among these: retention has removed them"]
         storage = client.status().storage
     assert (storage.raw_kept_s, storage.totals_kept_s, storage.runs_retired) == (DAY_S, 0, 1)
 

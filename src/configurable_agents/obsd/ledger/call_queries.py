@@ -9,6 +9,7 @@ from configurable_agents.errors import NotFoundError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.ledger.calls import StoredCall, stored_calls
 from configurable_agents.obsd.ledger.scopes import IN_SCOPE, resolve, retired_runs
+from configurable_agents.observability.cost_summary import plural
 from configurable_agents.observability.price_table import RateCard
 from configurable_agents.observability.receipts import PriceEntry, Receipt
 from configurable_agents.telemetry import PriceStatus
@@ -50,7 +51,11 @@ def receipts(connection: sqlite3.Connection, scope: Scope, call_id: str, *, limi
 def note(connection: sqlite3.Connection, scope: Scope) -> str:
     """What the receipts of a scope leave out; empty: nothing."""
     retired = retired_runs(connection, resolve(connection, scope))
-    return f"calls of {retired} runs are not among these: retention has removed them" if retired else ""
+    return (
+        f"calls of {plural(retired, 'run')} are not among these: retention has removed them"
+        if retired
+        else ""
+    )
 
 
 def _receipts(connection: sqlite3.Connection, condition: str, parameters: dict[str, Any]) -> list[Receipt]:
