@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -121,6 +123,30 @@ def test_nodes_and_costs_are_listed_and_unknown_costs_are_said_to_be_missing(ope
     costs = [row.locator("td").last.inner_text() for row in table.locator("tr").all()[1:]]
     assert (costs[0], UNKNOWN in costs) == ("$0.0200", True), "sorted by amount, unknown is not zero"
     assert first == "</script><script>boom()</script>"
+
+
+def test_what_is_not_known_to_cost_anything_has_no_bar(opened, small):
+    page = opened(small).page
+    bars = [row.locator("i").count() for row in page.locator("#providers .amount").all()]
+    shown = [row.locator("span").last.inner_text() for row in page.locator("#providers .amount").all()]
+    assert dict(zip(shown, bars, strict=True)) == {"$0.0200": 1, "$0.0100": 1, UNKNOWN: 0}
+
+
+def test_what_the_run_waited_for_most_comes_first_also_when_it_was_no_node(opened, small):
+    idle = replace(small, ended_unix_ns=small.ended_unix_ns + 9 * (small.wall_ns))
+    page = opened(idle).page
+    assert page.locator("#path .amount span").first.inner_text() == "between nodes"
+
+
+@pytest.mark.parametrize("width", [360, 420, 800, 1280])
+def test_times_on_the_axis_never_cover_each_other(opened, small, width):
+    page = opened(small).page
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_function("document.querySelectorAll('#axis span').length > 0")
+    boxes = [mark.bounding_box() for mark in page.locator("#axis span").all()]
+    assert len(boxes) >= 2
+    for one, other in pairwise(boxes):
+        assert one["x"] + one["width"] <= other["x"]
 
 
 def test_a_run_of_5000_executions_opens_without_complaint_draws_what_is_seen_and_scrolls(opened, large):
