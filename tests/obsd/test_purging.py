@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from configurable_agents.errors import InvalidValueError, NotFoundError
-from configurable_agents.obsd.ledger import accounts, purging, queries
+from configurable_agents.obsd.ledger import accounts, profile_blocks, purging, queries
 from configurable_agents.obsd.purging import blot_out
 from configurable_agents.wire.report_records import ExporterStatus, Scope
 
@@ -75,6 +75,23 @@ def test_what_other_runs_use_stays_and_their_reports_are_the_same_to_the_byte(
     names = "SELECT name FROM names ORDER BY name"
     assert with_it.rows(names) == without.rows(names)
     assert with_it.rows("SELECT card FROM rate_cards") == without.rows("SELECT card FROM rate_cards")
+
+
+def test_what_runs_add_up_to_tells_nothing_of_a_purged_one(book: Any, events: Any) -> None:
+    for number in range(profile_blocks.BLOCK_RUNS + 1):
+        node = "secret-node" if number == 50 else "node"
+        run_id = f"run-{number:04}"
+        run = [events.started(run_id), events.node(node, 1, run_id=run_id), events.finished(run_id)]
+        book.commit(run, producer=number.to_bytes(16, "big"))
+    book.profile_all()
+    wanted = book.ask(profile_blocks.wanted, 1, profile_blocks.BLOCK_RUNS)
+    book.ledger.store_profile_blocks([book.ask(queries.summed_block, each) for each in wanted])
+    assert book.rows("SELECT COUNT(*) FROM profile_blocks") == [(1,)]
+    book.ledger.purge("run-0050")
+    assert book.ledger.fold_in_log()
+    assert b"secret-node" not in bytes_in(book.path.parent)
+    report = book.ask(queries.profile_report, Scope())
+    assert [(node.node_id, node.calls) for node in report.nodes] == [("node", profile_blocks.BLOCK_RUNS)]
 
 
 def test_every_table_that_names_a_run_is_emptied_of_it(book: Any, events: Any) -> None:

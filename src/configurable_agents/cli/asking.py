@@ -21,4 +21,7 @@ def confirm(question: str, *, is_sure: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise InvalidValueError("this cannot be undone and there is nobody to ask; say --yes to go on")
-    typer.confirm(question, abort=True, err=True)
+    sys.stderr.write(f"{question} [y/N]: ")  # click's own prompt writes to standard output as well
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise typer.Abort
