@@ -67,7 +67,9 @@ class Place:
         self.client = client
         self.experiment = f"experiment-{uuid.uuid4().hex[:8]}"
         self.accounts = Accounts(book, client.tracking_uri)
-        self._exporter = MlflowExporter(open_for_reading(book.path), client)
+        self._exporter = MlflowExporter(
+            open_for_reading(book.path), client, artifact_location=(book.path.parent / "artifacts").as_uri()
+        )
 
     def export(self) -> None:
         self.book.profile_all()
