@@ -179,13 +179,14 @@ def test_waiting_for_profiles_ends_with_the_round_that_makes_them():
         """Ledger, readers and producers of one run, whose profile is stored when the test says so."""
 
         long_run = None
-        store_profile = None
+        store_profiles = None
 
         async def ask(self, _question: object) -> tuple[str, int]:
             return "report", 1
 
-        async def write(self, *_arguments: object) -> None:
+        async def write(self, *_arguments: object) -> list[int]:
             await stored.wait()
+            return []
 
     async def scenario() -> list[str]:
         parts: Any = Everything()
