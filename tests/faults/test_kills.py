@@ -12,7 +12,7 @@ pytestmark = pytest.mark.acceptance
 
 
 def test_a_daemon_killed_again_and_again_under_load_loses_and_doubles_nothing(site: Site, seed: Seed) -> None:
-    loop = kill_daemon_under_load(site, seed.chances("kills"), kills=5, per_second=200)
+    loop = kill_daemon_under_load(site, seed.chances("kills"), kills=3, per_second=100)
     assert loop.verdict.is_clean, loop.verdict
     assert loop.acknowledged_between, "it was killed before anything was acknowledged, and shows nothing"
 

@@ -15,6 +15,10 @@ from harness.site import Site
 UP_S = (0.0, 1.2)
 """For how long a daemon lives, from when it accepts events."""
 
+UP_LONG_S = (10.0, 20.0)
+UP_LONG_SHARE = 0.05
+"""Some live longer, when the export is to get somewhere: its worker needs seconds to begin."""
+
 EXPORTED_WITHIN_S = 1_800.0
 """What the export gets, after many kills, for what it could not do meanwhile."""
 
@@ -63,7 +67,8 @@ def kill_daemon_under_load(
     clients = three_clients(site, f"{chances.getrandbits(32):08x}", per_second=per_second)
     found, acknowledged = Verdict(), 0
     for number in range(kills):
-        time.sleep(chances.uniform(*UP_S))
+        lives_long = exporting and chances.random() < UP_LONG_SHARE
+        time.sleep(chances.uniform(*(UP_LONG_S if lives_long else UP_S)))
         if exporting and chances.random() < WORKER_KILLED_TOO:
             _kill_worker(site)
             time.sleep(chances.uniform(*UP_S))
