@@ -72,6 +72,16 @@ def test_where_both_measures_agree_one_is_said():
     assert "self time" not in text
 
 
+def test_of_a_run_in_flight_it_is_said_that_what_still_runs_is_not_in_it():
+    text = shown(dataclasses.replace(report_of(), status=Status.RUNNING))
+
+    assert "wall 8.0 s up to the last event" in text
+    assert "The run is in flight: this is of executions that have ended." in text
+    over = shown(dataclasses.replace(report_of(), status=Status.OK))
+    assert "up to the last event" not in over
+    assert "in flight" not in over
+
+
 def test_a_slowest_node_that_only_encloses_others_says_so():
     report = report_of()
     outer = NodeProfile("outer", 1, 10 * S, S, 10 * S, 0, 10 * S, critical_ns=S, slack_ns=0)

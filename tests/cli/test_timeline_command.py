@@ -66,6 +66,12 @@ def test_a_run_is_drawn_written_as_a_page_and_in_other_formats(ask, tmp_path):
     assert "outer" in ask("timeline", "latest", "--follow")[1]
 
 
+def test_following_is_for_the_terminal_only(ask, tmp_path):
+    for more in (("--html", str(tmp_path / "run.html")), ("--format", "perfetto")):
+        code, out, err = ask("timeline", "latest", "--follow", *more)
+        assert (code, out, "it draws in the terminal" in err) == (2, "", True)
+
+
 def test_a_page_that_cannot_be_written_is_one_line_of_error(ask, tmp_path):
     code, _, err = ask("timeline", "latest", "--html", str(tmp_path / "none" / "run.html"))
 

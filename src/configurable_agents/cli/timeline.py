@@ -69,9 +69,13 @@ def timeline(
 
     The critical path is the chain of executions that determined when the run ended.
     """
+    if follow and (html is not None or output is not TraceFormat.TABLE):
+        raise typer.BadParameter(
+            "it draws in the terminal; leave out --html and --format", param_hint="'--follow'"
+        )
     scope = Scope(run_id=given(run, "RUN", "give a run id, a unique beginning of one, or latest"))
     with sources.daemon(home_of(home)) as client:
-        if follow and output is TraceFormat.TABLE and html is None:
+        if follow:
             follow_run(client, scope, rows)
             return
         gc.disable()  # a long run is a million records, all kept: looking for garbage takes a second

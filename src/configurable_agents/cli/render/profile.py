@@ -24,6 +24,7 @@ from configurable_agents.observability.cost_summary import percent_below
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
 from configurable_agents.runtime.time_report import ModelProfile, RunTimes
 from configurable_agents.runtime.what_if import WhatIf
+from configurable_agents.telemetry import Status
 
 SLOWEST_SIGN = "▲"
 BOTTLENECK_SIGN = "●"
@@ -81,6 +82,11 @@ def profile_report(
     yield from critical_lines(report)
     yield from model_table(report, width=width)
     yield from folded_note(node.node_id for node in report.nodes)
+    if report.status is Status.RUNNING:
+        note = (
+            "The run is in flight: this is of executions that have ended. The timeline shows those that run."
+        )
+        yield Text(note, style=QUIET_STYLE, overflow="fold")
     if not nesting_known:
         yield Text("MLflow keeps no nesting and no errors: shares are of total time.", style=QUIET_STYLE)
 
@@ -89,8 +95,15 @@ def details(report: ProfileReport) -> tuple[str, ...]:
     return (
         f"workflow {printable(report.workflow)}" if report.workflow else "",
         report.status.label if report.status else "",
-        f"wall {figures.duration(report.wall_ns)}" if report.wall_ns else "",
+        wall(report),
     )
+
+
+def wall(report: ProfileReport) -> str:
+    if not report.wall_ns:
+        return ""
+    up_to = " up to the last event" if report.status is Status.RUNNING else ""
+    return f"wall {figures.duration(report.wall_ns)}{up_to}"
 
 
 def rows(report: ProfileReport, threshold_percent: float, *, nesting_known: bool) -> Iterator[Row]:
