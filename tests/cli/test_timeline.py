@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from configurable_agents.cli.figures import UNKNOWN
+from configurable_agents.cli.render.runs import wall
 from configurable_agents.cli.render.timeline import timeline_report
 from configurable_agents.runtime.timeline import Timeline, TimelineCall, TimelineRows, TimelineSpan
 from configurable_agents.runtime.trace_formats import folded, perfetto
@@ -93,6 +96,15 @@ def test_of_a_long_run_the_longest_executions_are_shown(timeline):
 
 def test_a_run_in_which_nothing_ran_says_so(timeline):
     assert shown(Timeline(timeline.run, timeline.ended_unix_ns))[-1] == "No node has run."
+
+
+def test_a_run_that_died_before_a_node_ended_claims_neither_a_wall_nor_that_nothing_ran(timeline):
+    died = replace(timeline.run, status=Status.INTERRUPTED, finished_unix_ns=T0)
+    lines = shown(Timeline(died, T0))
+
+    assert lines[-1] == "No node had ended when its process was gone."
+    assert "wall" not in lines[1]
+    assert (wall(died), wall(timeline.run)) == (UNKNOWN, "1.0 s")
 
 
 def test_an_execution_that_still_runs_is_drawn_up_to_now(timeline):

@@ -121,9 +121,11 @@ def rows(runs: Sequence[WorkflowRunRecord], *, id_length: int | None) -> list[Ro
 
 
 def wall(run: WorkflowRunRecord) -> str:
+    """Of a run whose process died before anything ended it is not known."""
     if run.finished_unix_ns is None:
         return figures.UNKNOWN
-    return figures.duration(run.finished_unix_ns - run.started_unix_ns)
+    wall_ns = run.finished_unix_ns - run.started_unix_ns
+    return figures.duration_if_known(None if run.status is Status.INTERRUPTED and not wall_ns else wall_ns)
 
 
 def cost(run: WorkflowRunRecord, decimals: int, *, padded: bool) -> str:

@@ -36,7 +36,8 @@ def timeline_report(timeline: Timeline, *, width: int, rows_max: int = ROWS_MAX)
     found = waterfall(timeline, rows_max=rows_max)
     yield from heading("Timeline", *details(timeline, found))
     if not found.rows:
-        yield Text("No node has run.")
+        interrupted = timeline.run.status is Status.INTERRUPTED
+        yield Text("No node had ended when its process was gone." if interrupted else "No node has run.")
         return
     layout = Layout(found, width)
     for row in found.rows:
@@ -52,7 +53,7 @@ def details(timeline: Timeline, found: Waterfall) -> tuple[str, ...]:
         f"experiment {printable(run.experiment)}" if run.experiment else "",
         f"workflow {printable(run.workflow)}" if run.workflow else "",
         run.status.label,
-        f"wall {figures.duration(found.schedule.wall_ns)}",
+        f"wall {figures.duration(found.schedule.wall_ns)}" if found.rows or found.schedule.wall_ns else "",
         figures.cost(cost_of_run(run)) if run.llm_calls else "",
     )
 
