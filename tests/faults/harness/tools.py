@@ -30,27 +30,11 @@ def need_strace() -> None:
     need(_why_no_strace())
 
 
-def need_mounts() -> None:
-    need(_why_no_mounts())
-
-
-def need_postgres() -> None:
-    need(None if postgres_binaries() else f"PostgreSQL is not installed; {INSTALL}")
-
-
 @functools.cache
 def _why_no_strace() -> str | None:
     if shutil.which("strace") is None:
         return f"strace is not installed; {INSTALL}"
     return _why_not("strace", "-f", "-qq", "-e", "trace=none", "true", what="processes cannot be traced here")
-
-
-@functools.cache
-def _why_no_mounts() -> str | None:
-    if shutil.which("unshare") is None:
-        return "unshare is not installed (it is in util-linux)"
-    mount = "mount -t tmpfs -o size=1m none /mnt"
-    return _why_not("unshare", "-rm", "sh", "-c", mount, what="nothing can be mounted here")
 
 
 def _why_not(*command: str, what: str) -> str | None:
