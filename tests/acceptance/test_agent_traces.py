@@ -173,7 +173,13 @@ def check_runs(workplace, truths) -> None:
         info = run["bottleneck_info"]
         assert info["total_time_ms"] == sum(map(sum, truth.durations_ms().values()))
         report = workplace.report("profile-report", "--run", truth.run_id)
-        assert {key: report[key] for key in info} == info
+        shared = ("slowest_node", "bottlenecks", "total_time_ms", "critical_node")
+        assert {key: report[key] for key in shared} == {key: info[key] for key in shared}
+        [critical] = (node for node in report["nodes"] if node["node_id"] == info["critical_node"])
+        assert critical["critical_percent_of_wall"] == info["critical_percent_of_wall"]
+        path = report["critical_path"]
+        between = 100 * path["between_nodes_ms"] / path["wall_time_ms"]
+        assert info["between_nodes_percent_of_wall"] == pytest.approx(between)
 
 
 def check_experiment(workplace, truths) -> None:
