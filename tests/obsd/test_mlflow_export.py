@@ -614,13 +614,13 @@ def test_a_tag_that_mlflow_refuses_is_set_aside_with_the_start_of_the_run(
 ) -> None:
     """SQLite takes any tag with a new run; another database may not."""
     from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import BAD_REQUEST
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
     create_run = export.client.create_run
 
     def strict(*arguments: Any, tags: dict[str, str], **more: Any) -> Any:
         if "bad\nkey" in tags:
-            raise MlflowException("no such key", error_code=BAD_REQUEST)
+            raise MlflowException("no such key", error_code=INVALID_PARAMETER_VALUE)
         return create_run(*arguments, tags=tags, **more)
 
     monkeypatch.setattr(export.client, "create_run", strict)

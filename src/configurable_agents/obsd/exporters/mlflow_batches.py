@@ -36,8 +36,9 @@ _PERMANENT = frozenset(
 )
 """MLflow's error codes that a repetition does not cure."""
 
-_FROM_A_PAGE = "BAD_REQUEST"
-"""What MLflow's client makes of the status 400 without an answer of MLflow's."""
+_MADE_UP = "BAD_REQUEST"
+"""What MLflow's client makes of the status 400 without an answer of MLflow's, and its database store of
+any error of the database that is not a broken connection."""
 
 _DOUBTFUL = "INTERNAL_ERROR"
 """What MLflow answers both to a value that its database cannot hold and when it is in trouble itself."""
@@ -129,7 +130,7 @@ class RunWriter:
             except RefusedError as error:
                 return error
             except Exception as error:
-                if getattr(error, "error_code", None) != _DOUBTFUL:
+                if _code_of(error) != _DOUBTFUL:
                     raise
                 self._write_a_known_value()
                 refusal = RefusedError(first_line(error))
@@ -163,12 +164,14 @@ def may_be_the_values(error: BaseException) -> bool:
 
 
 def _code_of(error: BaseException) -> str | None:
-    """MLflow's error code. Its client makes one up for answers that are not MLflow's: the page of a gateway
-    that says 400 is no verdict on what was sent."""
+    """MLflow's error code, where it is a server's. Of those that its client makes up, the page of a gateway
+    that says 400 is no verdict on what was sent, and an error of the database is in doubt."""
     from mlflow.exceptions import RestException  # noqa: PLC0415
 
     code: str | None = getattr(error, "error_code", None)
-    return None if code == _FROM_A_PAGE and not isinstance(error, RestException) else code
+    if code != _MADE_UP or isinstance(error, RestException):
+        return code
+    return None if error.__cause__ is None else _DOUBTFUL
 
 
 def first_line(error: BaseException) -> str:
