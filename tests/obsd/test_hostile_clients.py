@@ -287,7 +287,7 @@ def test_a_client_that_stops_reading_costs_little_and_is_cut_off(
         watch = fast_watch(channel)
         next(watch)
         sequence, memory = 21, before
-        while "has read nothing for 0.5 s: cut off" not in home.log.read_text():
+        while "cut off: nothing was read for 0.5 s" not in home.log.read_text():
             ack = send(other, batch(events.node("n", sequence), first=sequence, producer=PRODUCER))
             sequence += 1
             assert ack.next_sequence == sequence, "ingest does not notice"

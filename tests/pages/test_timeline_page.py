@@ -143,7 +143,9 @@ def test_times_on_the_axis_never_cover_each_other(opened, small, width):
     page = opened(small).page
     page.set_viewport_size({"width": width, "height": 900})
     page.wait_for_function("document.querySelectorAll('#axis span').length > 0")
-    boxes = [mark.bounding_box() for mark in page.locator("#axis span").all()]
+    boxes = page.locator("#axis span").evaluate_all(  # all at once: a change of the width draws them anew
+        "marks => marks.map(mark => mark.getBoundingClientRect().toJSON())"
+    )
     assert len(boxes) >= 2
     for one, other in pairwise(boxes):
         assert one["x"] + one["width"] <= other["x"]
