@@ -123,9 +123,10 @@ def test_a_point_that_it_will_not_take_is_set_aside_alone(
 
 
 def test_a_param_that_is_there_with_another_value_holds_up_nothing(
-    export: Exporting, client: Any, experiment: str
+    export: Exporting, client: Any, experiment: str, tmp_path: Path
 ) -> None:
-    mine = client.create_run(client.create_experiment(experiment), tags={})
+    location = (tmp_path / "mine").as_uri()
+    mine = client.create_run(client.create_experiment(experiment, artifact_location=location), tags={})
     client.log_param(mine.info.run_id, "slowest_node", "another")
     export.commit_run(f"{experiment}-clash", experiment=experiment, mlflow_run_id=mine.info.run_id)
     export.commit_run(f"{experiment}-other", experiment=experiment)
