@@ -24,6 +24,7 @@ class Answer:
     tokens: tuple[int, int] = (10, 5)
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     hangs: bool = False
+    model: str = "gpt-4o-mini-2024-07-18"
 
     def body(self) -> dict[str, Any]:
         if self.status != 200:
@@ -44,7 +45,7 @@ class Answer:
             "id": "chatcmpl-1",
             "object": "chat.completion",
             "created": 1,
-            "model": "gpt-4o-mini-2024-07-18",
+            "model": self.model,
             "choices": [choice],
             "usage": usage,
         }

@@ -52,6 +52,18 @@ def test_a_run_within_its_gates_says_nothing(data: Any, provider: Any, answer: A
     assert result.warnings == ()
 
 
+@pytest.mark.parametrize("bound", ["max", "min"])
+def test_a_gate_cannot_judge_a_cost_that_is_not_known_and_says_so(
+    data: Any, provider: Any, answer: Any, bound: str
+) -> None:
+    provider.answers(answer(tokens=(10_000, 1_000), model="a-model-without-a-price"))
+    config = two_calls(data, maximum=1.0, on_fail="fail")
+    config["config"]["llm"]["model"] = "a-model-without-a-price"
+    config["config"]["gates"]["gates"] = [{"metric": "cost_usd", bound: 1.0}]
+    result = run_workflow_from_config(config, {"name": "Ada"}, RunOptions(recorder=MemoryRecorder()))
+    assert [warning for warning in result.warnings if "knows nothing of" in warning]
+
+
 def test_a_missing_package_is_said_before_the_run_begins(
     checked: Any, provider: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

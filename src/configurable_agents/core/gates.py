@@ -47,11 +47,12 @@ class GateKeeper:
         unpriced = totals.calls - totals.covered_calls
         for gate in self._gates.gates:
             value = values[gate.metric]
+            lower_bound = gate.metric == "cost_usd" and unpriced > 0
             if gate.max is not None and value > gate.max:
                 yield gate, f"{gate.metric} is {value:,.6g}, more than the gate's {gate.max:g}"
-            elif gate.min is not None and value < gate.min:
+            elif gate.min is not None and value < gate.min and not lower_bound:
                 yield gate, f"{gate.metric} is {value:,.6g}, less than the gate's {gate.min:g}"
-            elif gate.metric == "cost_usd" and unpriced:
+            elif lower_bound:
                 self._warn_once(
                     f"the gate on cost_usd knows nothing of {unpriced} calls without a known price"
                 )
