@@ -99,7 +99,7 @@ def test_a_daemon_whose_disk_fails_stops_and_the_next_one_has_everything(site: S
     said, errors = ended.communicate(timeout=60)
     assert ended.returncode not in (0, None), said
     [line] = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert "the ledger cannot be written" in line
+    assert "the ledger cannot be used" in line
     acknowledged = site.verdict_on_acknowledged()
     assert acknowledged.is_clean, acknowledged
     assert acknowledged.looked_at

@@ -112,6 +112,23 @@ def test_a_node_announced_after_its_run_is_over_is_not_open(book: Any, events: A
     assert book.rows("SELECT span_id FROM open_nodes") == []
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda ledger: ledger.next_sequence(b"p" * 16),
+        lambda ledger: ledger.unfinished_runs(),
+        lambda ledger: ledger.exporter_state("mlflow"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_says_what_is_wrong_with_the_ledger(
+    book: Any, question: Callable[[SqliteLedger], object]
+) -> None:
+    for table in ("producers", "exporters"):
+        book.ledger.connection.execute(f"ALTER TABLE {table} RENAME TO {table}_gone")
+    with pytest.raises(LedgerError, match="the ledger cannot be used"):
+        question(book.ledger)
+
+
 def test_call_indices_are_gapless_per_run_and_node_also_after_a_restart(
     tmp_path: Path, pricer: CallPricer, events: Any
 ) -> None:

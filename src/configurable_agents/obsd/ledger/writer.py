@@ -7,6 +7,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -307,10 +308,8 @@ class SqliteLedger:
 
     def return_space(self) -> int:
         """Gives some free pages back to the file system. Returns how many remain."""
-        try:
+        with self._explained():
             return retention.return_space(self._connection, pages_max=limits.RETURNED_PAGES_PER_STEP)
-        except sqlite3.Error as error:
-            raise self.forget_and_explain(error) from error
 
     def fold_in_log(self) -> bool:
         """Folds the write-ahead log into the file and cuts it off. False while somebody reads behind it.
@@ -318,35 +317,37 @@ class SqliteLedger:
         It waits for nobody: commits must not wait for readers.
         """
         try:
-            self._connection.execute("PRAGMA busy_timeout = 0")
-            busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.Error as error:
-            raise self.forget_and_explain(error) from error
+            with self._explained():
+                self._connection.execute("PRAGMA busy_timeout = 0")
+                busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         return not busy
 
     def next_sequence(self, producer_id: bytes) -> int:
         """Everything of the producer below it is committed or refused; 0 for one never seen."""
-        found = self._connection.execute(
-            "SELECT next_sequence FROM producers WHERE producer_id = ?", (producer_id,)
-        ).fetchone()
+        with self._explained():
+            found = self._connection.execute(
+                "SELECT next_sequence FROM producers WHERE producer_id = ?", (producer_id,)
+            ).fetchone()
         return 0 if found is None else int(found[0])
 
     def unfinished_runs(self) -> list[UnfinishedRun]:
         """Runs in flight, and runs that are over and still want their profile; silent longest first."""
-        return [
-            UnfinishedRun(run_id, producer_id, Status(status), received)
-            for run_id, producer_id, status, received in self._connection.execute(
-                _UNFINISHED, (Status.RUNNING, limits.UNFINISHED_RUNS_MAX)
-            )
-        ]
+        with self._explained():
+            return [
+                UnfinishedRun(run_id, producer_id, Status(status), received)
+                for run_id, producer_id, status, received in self._connection.execute(
+                    _UNFINISHED, (Status.RUNNING, limits.UNFINISHED_RUNS_MAX)
+                )
+            ]
 
     def exporter_state(self, exporter: str) -> tuple[int, int]:
         """Its cursor and its last success in Unix ns."""
-        row = self._connection.execute(
-            "SELECT cursor, last_success_unix_ns FROM exporters WHERE name = ?", (exporter,)
-        ).fetchone()
+        with self._explained():
+            row = self._connection.execute(
+                "SELECT cursor, last_success_unix_ns FROM exporters WHERE name = ?", (exporter,)
+            ).fetchone()
         return row or (0, 0)
 
     def save_export(
@@ -523,6 +524,14 @@ class SqliteLedger:
             return int(cursor.lastrowid or 0), 0
         return int(row[0]), int(row[1])
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """For what is no transaction: SQLite's errors become the ledger's."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self.forget_and_explain(error) from error
+
     def forget_and_explain(self, error: sqlite3.Error) -> LedgerError:
         self._forget()
         name = getattr(error, "sqlite_errorname", "")
@@ -531,7 +540,7 @@ class SqliteLedger:
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return LedgerBusyError("another program holds the ledger; events wait in the spools meanwhile")
         self.is_trusted = False
-        return LedgerError(f"the ledger cannot be written: {error} ({name})")
+        return LedgerError(f"the ledger cannot be used: {error} ({name})")
 
 
 class _Transaction:
