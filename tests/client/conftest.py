@@ -59,12 +59,16 @@ def node() -> Callable[..., NodeFinished]:
     return make
 
 
+NO_WARNING_OF_FORKS = ("-W", "ignore:This process:DeprecationWarning")
+"""Python 3.12 and newer warn of any fork beside a thread; what is tested is that ours go well."""
+
+
 @pytest.fixture
 def child(home: Home) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a program in a process of its own. It finds `home`, `node`, `process_recorder` there."""
 
     def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", _PRELUDE + code, str(home.folder), *arguments]
+        command = [sys.executable, *NO_WARNING_OF_FORKS, "-c", _PRELUDE + code, str(home.folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     return run
