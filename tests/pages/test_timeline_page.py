@@ -139,7 +139,7 @@ def test_what_the_run_waited_for_most_comes_first_also_when_it_was_no_node(opene
 
 
 @pytest.mark.parametrize("width", [360, 420, 800, 1280])
-def test_times_on_the_axis_never_cover_each_other(opened, small, width):
+def test_times_on_the_axis_never_cover_each_other_nor_run_over_its_end(opened, small, width):
     page = opened(small).page
     page.set_viewport_size({"width": width, "height": 900})
     page.wait_for_function("document.querySelectorAll('#axis span').length > 0")
@@ -149,6 +149,8 @@ def test_times_on_the_axis_never_cover_each_other(opened, small, width):
     assert len(boxes) >= 2
     for one, other in pairwise(boxes):
         assert one["x"] + one["width"] <= other["x"]
+    whole = page.locator("#axis").evaluate("axis => axis.scrollWidth <= axis.clientWidth")
+    assert whole, "the last time is cut off"
 
 
 def test_a_run_of_5000_executions_opens_without_complaint_draws_what_is_seen_and_scrolls(opened, large):
