@@ -17,6 +17,9 @@ from harness.system_calls import (
 )
 from harness.tools import need_strace
 
+from configurable_agents.obsd.ledger.damage import CHECKED
+from configurable_agents.obsd.ledger.database import check
+
 pytestmark = pytest.mark.acceptance
 
 
@@ -56,13 +59,22 @@ def test_a_disk_that_is_full_for_a_while_refuses_commits_and_takes_them_again(si
     assert_clean_after_restart(site)
 
 
-@pytest.mark.parametrize("call", ["fdatasync", "pwrite64", "ftruncate", "unlink"])
+@pytest.mark.parametrize("call", LEDGER_CALLS)
 def test_a_kill_at_any_call_on_the_ledger_leaves_all_that_was_acknowledged(
     site: Site, seed: Seed, call: str
 ) -> None:
     number = seed.chances(f"kill at {call}").randint(1, LEDGER_CALLS[call])
     outcome = commit_under(site, Injection(call, "signal=KILL", str(number)))
     assert outcome.exit_code == KILLED, outcome
+    assert_clean_after_restart(site)
+
+
+@pytest.mark.parametrize("number", range(1, 11))
+def test_a_kill_while_a_ledger_is_made_leaves_a_whole_one_or_none(site: Site, number: int) -> None:
+    """In the middle of the change to its write-ahead mode it could only be opened by a writer."""
+    outcome = commit_under(site, Injection("fdatasync", "signal=KILL", str(number)))
+    assert outcome.exit_code == KILLED, outcome
+    assert check(site.home.ledger) in ("", CHECKED)
     assert_clean_after_restart(site)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from configurable_agents.obsd.ledger.database import NEW_SUFFIX
 from harness.oracle import Verdict, check_ledger
 from harness.site import Site
 
@@ -35,7 +36,7 @@ class Outcome:
     errors: str
 
 
-LEDGER_CALLS = {"fdatasync": 25, "pwrite64": 400, "ftruncate": 2, "unlink": 2}
+LEDGER_CALLS = {"fdatasync": 34, "pwrite64": 440, "ftruncate": 7, "unlink": 9, "rename": 1}
 """Calls on the files of a ledger while `COMMITS` batches are committed and it is closed: about so many."""
 
 
@@ -47,8 +48,10 @@ def strace(injection: Injection, paths: Sequence[object] = ()) -> list[str]:
 
 
 def ledger_files(site: Site) -> list[object]:
+    """Also under the name that a new one has while it is made."""
     ledger = site.home.ledger
-    return [ledger, f"{ledger}-wal", f"{ledger}-shm"]
+    names = (str(ledger), f"{ledger}{NEW_SUFFIX}")
+    return [name + suffix for name in names for suffix in ("", "-journal", "-wal", "-shm")]
 
 
 def commit_under(site: Site, injection: Injection) -> Outcome:

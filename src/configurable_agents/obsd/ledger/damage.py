@@ -95,11 +95,16 @@ def break_seal(path: Path) -> None:
         _seal_of(path).unlink()
     except FileNotFoundError:
         return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes what was named, renamed or removed in a folder durable."""
+    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(folder)
+        os.fsync(file)
     finally:
-        os.close(folder)
+        os.close(file)
 
 
 def is_sealed(path: Path) -> bool:

@@ -19,6 +19,9 @@ APPLICATION_ID = 0x41474F42
 BUSY_TIMEOUT_MS = 30_000
 """How long another program may hold a lock on the file before an operation gives up."""
 
+NEW_SUFFIX = ".making"
+"""Of a ledger that is being made."""
+
 CACHE_KIB = 16 * 1024
 WAL_CHECKPOINT_PAGES = 4000
 """About 16 MB of log between checkpoints: fewer pages are written twice than with SQLite's 1000."""
@@ -34,19 +37,38 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         if path.exists():
             damage.break_seal(path)
         else:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000
-        )
-        try:
-            _prepare(connection, path)
-        except BaseException:
-            connection.close()
-            raise
+            _make(path)
+        return _opened(path)
     except sqlite3.DatabaseError as error:
         raise _explained(error, path) from error
     except OSError as error:
         raise LedgerError(f"{path} cannot be made: {error.strerror}") from error
+
+
+def _make(path: Path) -> None:
+    """A ledger without events. Under another name first: whoever is killed leaves a whole one or none.
+
+    Until a new file is in SQLite's write-ahead mode, a kill may leave what only a writer can open.
+    """
+    new = path.with_name(f"{path.name}{NEW_SUFFIX}")
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        new.with_name(new.name + suffix).unlink(missing_ok=True)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    with closing(_opened(new)) as connection:  # whose closing would say nothing of an error in this
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    new.rename(path)
+    damage.sync_folder(path.parent)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000
+    )
+    try:
+        _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
