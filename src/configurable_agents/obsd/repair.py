@@ -17,7 +17,7 @@ from typing import Any
 from configurable_agents.client.home import Home, ensure_private_folder
 from configurable_agents.errors import AgentsObsError, LedgerDamagedError, NotFoundError
 from configurable_agents.obsd.disk import files_of
-from configurable_agents.obsd.ledger.damage import SEAL_SUFFIX
+from configurable_agents.obsd.ledger.damage import SEAL_SUFFIX, sync_folder
 from configurable_agents.obsd.ledger.database import check
 from configurable_agents.obsd.ledger.salvage import Salvage, salvage
 from configurable_agents.obsd.lock import owning
@@ -75,7 +75,7 @@ def set_aside(ledger: Path, *, replacement: Path | None = None) -> Path:
     for old in _parts_of(ledger):
         if old.exists() and begun is None:
             os.link(old, aside.with_name(aside.name + old.name.removeprefix(ledger.name)))
-    _fsync_folder(ledger.parent)
+    sync_folder(ledger.parent)
     for old in _parts_of(ledger):
         if old != ledger:
             old.unlink(missing_ok=True)  # the log of the damaged ledger must not be played into another
@@ -83,7 +83,7 @@ def set_aside(ledger: Path, *, replacement: Path | None = None) -> Path:
         ledger.unlink()
     else:
         replacement.replace(ledger)
-    _fsync_folder(ledger.parent)
+    sync_folder(ledger.parent)
     return aside
 
 
@@ -108,14 +108,6 @@ def remove_ledger(ledger: Path) -> None:
 def _parts_of(ledger: Path) -> tuple[Path, ...]:
     names = [f"{ledger.name}{suffix}" for suffix in ("-shm", SEAL_SUFFIX)]
     return (*files_of(ledger), *(ledger.with_name(name) for name in names))
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _report(saved: Salvage) -> dict[str, Any]:

@@ -154,3 +154,22 @@ def totals_of(call: LlmCall, status: PriceStatus, cost_nanos: int) -> CallTotals
 def signed(span_id: int) -> int:
     """A 64-bit id as SQLite's signed integer with the same bits."""
     return span_id - (1 << 64) if span_id > bounds.INT64_MAX else span_id
+
+
+def figures_of(totals: CallTotals) -> tuple[int, ...]:
+    """In the order of the columns of `call_totals` and `call_groups`."""
+    return (
+        totals.calls,
+        totals.cost_nanos,
+        *totals.usage,
+        totals.priced_calls,
+        totals.stated_calls,
+        totals.free_calls,
+        totals.unpriced_calls,
+        totals.no_usage_calls,
+        totals.unpriced_tokens,
+        totals.failed_calls,
+        totals.stated_tokens,
+        totals.free_tokens,
+        totals.merged_calls,
+    )

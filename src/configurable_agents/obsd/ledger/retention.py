@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from configurable_agents.obsd.ledger.cache_queries import CacheSums, cache_sums
+from configurable_agents.obsd.ledger.calls import figures_of
 from configurable_agents.obsd.ledger.cost_groups import Part, PartKey, parts
 from configurable_agents.obsd.ledger.dead_letters import LetterState
 from configurable_agents.obsd.ledger.profile_blocks import forget_block_of
@@ -199,25 +200,6 @@ def _group_row(run: int, part: Part, name_id: Callable[[str], int]) -> tuple[obj
     names = (name_id(key.node), name_id(key.provider), name_id(key.model))
     about = (key.day, key.attempt, key.status, key.price_status, key.wasted, key.anomalies)
     return (run, *names, *about, part.token_class, *figures_of(part.totals))
-
-
-def figures_of(totals: CallTotals) -> tuple[int, ...]:
-    """In the order of the columns of `call_totals` and `call_groups`."""
-    return (
-        totals.calls,
-        totals.cost_nanos,
-        *totals.usage,
-        totals.priced_calls,
-        totals.stated_calls,
-        totals.free_calls,
-        totals.unpriced_calls,
-        totals.no_usage_calls,
-        totals.unpriced_tokens,
-        totals.failed_calls,
-        totals.stated_tokens,
-        totals.free_tokens,
-        totals.merged_calls,
-    )
 
 
 def _cache_figures(sums: CacheSums) -> tuple[object, ...]:

@@ -24,10 +24,10 @@ from configurable_agents.errors import LedgerDamagedError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.disk import files_of
 from configurable_agents.obsd.latency_sketch import LatencySketch
+from configurable_agents.obsd.ledger.calls import figures_of
 from configurable_agents.obsd.ledger.cost_groups import parts
 from configurable_agents.obsd.ledger.damage import UNREADABLE
 from configurable_agents.obsd.ledger.database import open_for_reading, open_for_writing
-from configurable_agents.obsd.ledger.retention import figures_of
 from configurable_agents.observability.cost_summary import CallTotals, sum_totals
 from configurable_agents.telemetry import PriceStatus, Status
 

@@ -29,6 +29,7 @@ from configurable_agents.obsd.ledger.calls import (
     CountedCall,
     call_row,
     counted_report,
+    figures_of,
     signed,
     totals_of,
 )
@@ -938,22 +939,7 @@ class _Change:
 
 
 def _flat(totals: CallTotals) -> tuple[int, ...]:
-    figures = (
-        totals.calls,
-        totals.cost_nanos,
-        *totals.usage,
-        totals.priced_calls,
-        totals.stated_calls,
-        totals.free_calls,
-        totals.unpriced_calls,
-        totals.no_usage_calls,
-        totals.unpriced_tokens,
-        totals.failed_calls,
-        totals.stated_tokens,
-        totals.free_tokens,
-        totals.merged_calls,
-    )
-    return tuple(min(figure, bounds.INT64_MAX) for figure in figures)
+    return tuple(min(figure, bounds.INT64_MAX) for figure in figures_of(totals))
 
 
 _SIGN = 1 << 64
