@@ -14,11 +14,10 @@ import functools
 import inspect
 import logging
 import os
-import re
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import suppress
 from contextvars import Token
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast, overload
@@ -34,6 +33,14 @@ from configurable_agents.runtime.active_node import (
     innermost,
     leave,
     status_of,
+)
+from configurable_agents.runtime.arguments import (
+    UsableArguments,
+    checked_count,
+    checked_ending,
+    checked_graph,
+    checked_span_id,
+    checked_tags,
 )
 from configurable_agents.runtime.bottlenecks import BottleneckAnalyzer
 from configurable_agents.runtime.critical_path import Span
@@ -69,11 +76,7 @@ if TYPE_CHECKING:  # pricing is loaded by the first LLM call, the client by the 
 
 __all__ = ["Run", "RunContext", "carry", "current_run", "observe_run"]
 
-SPAN_ID_HEX = re.compile("[0-9a-fA-F]{16}")
-
 UNREADABLE_CALL = "unreadable_call"
-
-ENDINGS = (Status.OK, Status.ERROR, Status.CANCELLED)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -108,8 +111,8 @@ def observe_run(
         experiment=checked_name(experiment, what="experiment"),
         workflow=checked_name(workflow, what="workflow"),
         started_unix_ns=0,
-        tags=_checked_tags(tags),
-        graph=_checked_graph(graph),
+        tags=checked_tags(tags),
+        graph=checked_graph(graph),
         mlflow_run_id=checked_text(mlflow_run_id, what="mlflow_run_id"),
     )
     return RunContext(started, _checked_home(home), _checked_recorder(recorder), estimator)
@@ -281,7 +284,7 @@ class Run:
         `provider`, `model`, `price_status`, `anomalies` and `call_id`, among others. Never raises: an
         argument that cannot be used is left out and named in `anomalies`.
         """
-        usable = _Usable()
+        usable = UsableArguments()
         now_ns = self.scope.unix_ns()
         lasted_ns = usable.number("duration_ns", duration_ns, maximum=bounds.DURATION_NS_MAX)
         began_ns = usable.number("started_unix_ns", started_unix_ns, maximum=bounds.TIME_NS_MAX)
@@ -384,7 +387,7 @@ class Run:
             TrackedStream,
         )
 
-        usable = _Usable()
+        usable = UsableArguments()
         began_ns = usable.number("started_unix_ns", started_unix_ns, maximum=bounds.TIME_NS_MAX)
         place = self._place(usable, None, None)
         settle = functools.partial(
@@ -427,13 +430,13 @@ class Run:
         checked_name(node_id, what="node_id")
         event = NodeFinished(
             self.run_id,
-            self.scope.next_span_id() if span_id is None else _checked_span_id(span_id, what="span_id"),
-            _checked_span_id(parent_span_id, what="parent_span_id", minimum=NO_SPAN),
+            self.scope.next_span_id() if span_id is None else checked_span_id(span_id, what="span_id"),
+            checked_span_id(parent_span_id, what="parent_span_id", minimum=NO_SPAN),
             node_id,
-            _checked_count(attempt, what="attempt", minimum=1, maximum=bounds.ATTEMPT_MAX),
-            _checked_count(started_unix_ns, what="started_unix_ns", minimum=1, maximum=bounds.TIME_NS_MAX),
-            _checked_count(duration_ns, what="duration_ns", minimum=0, maximum=bounds.DURATION_NS_MAX),
-            _checked_ending(status),
+            checked_count(attempt, what="attempt", minimum=1, maximum=bounds.ATTEMPT_MAX),
+            checked_count(started_unix_ns, what="started_unix_ns", minimum=1, maximum=bounds.TIME_NS_MAX),
+            checked_count(duration_ns, what="duration_ns", minimum=0, maximum=bounds.DURATION_NS_MAX),
+            checked_ending(status),
             checked_text(error_type, what="error_type"),
         )
         if event.parent_span_id == event.span_id:
@@ -526,7 +529,7 @@ class Run:
             )
         )
 
-    def _place(self, usable: _Usable, span_id: object, node_id: object) -> _Place:
+    def _place(self, usable: UsableArguments, span_id: object, node_id: object) -> _Place:
         """The execution a call belongs to: as given, else the innermost of this run."""
         current = innermost.get()
         if current is None or current.scope.owner is not self:
@@ -570,58 +573,6 @@ class Run:
 class _Place(NamedTuple):
     span_id: int
     node_id: str
-
-
-@dataclass(slots=True)
-class _Usable:
-    """Takes from arguments what can be recorded, and notes the names of the others."""
-
-    anomalies: tuple[str, ...] = ()
-
-    def number(self, name: str, value: object, *, maximum: int) -> int:
-        """A whole number from 0 to `maximum`; 0 for `None` and for what is none."""
-        if value is None:
-            return 0
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= maximum:
-            return int(value)
-        self._note(name)
-        return 0
-
-    def text(self, name: str, value: object) -> str:
-        """A string that can be recorded; empty for `None` and for what is no string."""
-        if value is None:
-            return ""
-        if not isinstance(value, str):
-            self._note(name)
-            return ""
-        fitting = fitting_text(value)
-        if fitting != value:
-            self._note(name)
-        return fitting
-
-    def flag(self, name: str, value: object) -> bool:
-        if isinstance(value, bool):
-            return value
-        self._note(name)
-        return False
-
-    def span_id(self, value: object, *, otherwise: int) -> int:
-        try:
-            return _checked_span_id(value, what="span_id", minimum=NO_SPAN)
-        except InvalidValueError:
-            self._note("span_id")
-            return otherwise
-
-    def ending(self, status: object, error_type: object) -> Status:
-        """`status`, where it is one; else what `error_type` suggests."""
-        try:
-            return _checked_ending(status)
-        except InvalidValueError:
-            self._note("status")
-            return Status.ERROR if isinstance(error_type, str) and error_type else Status.OK
-
-    def _note(self, name: str) -> None:
-        self.anomalies += (f"{name}_unusable",)
 
 
 def _unreadable_call() -> AssessedCall:
@@ -669,40 +620,6 @@ def _home_estimator(home: Home | str | os.PathLike[str] | None) -> CostEstimator
         return None
 
 
-def _checked_tags(tags: object) -> tuple[tuple[str, str], ...]:
-    if tags is None:
-        return ()
-    if not isinstance(tags, Mapping):
-        raise InvalidValueError(f"tags must be a mapping of strings, not {type(tags).__name__}")
-    if len(tags) > bounds.TAGS_MAX:
-        raise InvalidValueError(f"{len(tags)} tags; at most {bounds.TAGS_MAX} can be recorded")
-    return tuple(
-        (checked_name(key, what="the name of a tag"), checked_text(value, what=f"the tag {key!r}"))
-        for key, value in tags.items()
-    )
-
-
-def _checked_graph(graph: object) -> Graph | None:
-    if graph is None:
-        return None
-    if not isinstance(graph, Graph):
-        raise InvalidValueError(f"graph must be a telemetry.Graph, not {type(graph).__name__}")
-    nodes = tuple(checked_name(node, what="a node of the graph") for node in graph.nodes)
-    edges = tuple(
-        (
-            checked_name(source, what="the start of an edge"),
-            checked_name(target, what="the end of an edge"),
-        )
-        for source, target in graph.edges
-    )
-    if len(nodes) > bounds.GRAPH_NODES_MAX or len(edges) > bounds.GRAPH_EDGES_MAX:
-        raise InvalidValueError(
-            f"the graph has {len(nodes):,} nodes and {len(edges):,} edges;"
-            f" at most {bounds.GRAPH_NODES_MAX:,} and {bounds.GRAPH_EDGES_MAX:,} can be recorded"
-        )
-    return Graph(nodes, edges)
-
-
 def _checked_home(home: Any) -> Home | str | os.PathLike[str] | None:
     if home is None or isinstance(home, str | os.PathLike):
         return home
@@ -717,25 +634,3 @@ def _checked_recorder(recorder: object) -> Recorder | None:
     if recorder is None or (isinstance(recorder, Recorder) and not isinstance(recorder, type)):
         return recorder
     raise InvalidValueError(f"recorder must have a method record(event); {recorder!r} has none")
-
-
-def _checked_count(value: object, *, what: str, minimum: int, maximum: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidValueError(f"{what} must be a whole number, not {type(value).__name__}")
-    if not minimum <= value <= maximum:
-        raise InvalidValueError(f"{what} must lie between {minimum} and {maximum:,}, not {value}")
-    return value
-
-
-def _checked_span_id(value: object, *, what: str, minimum: int = 1) -> int:
-    if not isinstance(value, str):
-        return _checked_count(value, what=what, minimum=minimum, maximum=bounds.SPAN_ID_MAX)
-    if not SPAN_ID_HEX.fullmatch(value):
-        raise InvalidValueError(f"{what} must be an integer or 16 hexadecimal digits, not {value[:40]!r}")
-    return _checked_count(int(value, 16), what=what, minimum=minimum, maximum=bounds.SPAN_ID_MAX)
-
-
-def _checked_ending(status: object) -> Status:
-    if isinstance(status, int) and not isinstance(status, bool) and status in ENDINGS:
-        return Status(status)
-    raise InvalidValueError(f"status must be Status.OK, ERROR or CANCELLED, not {status!r}")
