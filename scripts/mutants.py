@@ -126,6 +126,27 @@ MUTANTS = (
         "tests/obsd/test_ledger.py -k process_is_gone",
     ),
     Mutant(
+        "the refusal of a full disk does not say what to do",
+        "obsd/disk.py",
+        "; make room, or lower [disk] reserve in",
+        "",
+        "tests/faults/test_space.py -k files_of_a_daemon_refuses",
+    ),
+    Mutant(
+        "a full disk ends the daemon",
+        "obsd/ledger/writer.py",
+        '        if name == "SQLITE_FULL":\n',
+        "        if False:\n",
+        "tests/faults/test_space.py -k goes_on_by_itself",
+    ),
+    Mutant(
+        "a workflow is warned of every event that it drops",
+        "client/emitter.py",
+        "        if self.dropped_events == 1:\n",
+        "        if True:\n",
+        "tests/faults/test_space.py -k files_of_a_workflow",
+    ),
+    Mutant(
         "the cursor moves although MLflow took nothing",
         "obsd/exporters/supervisor.py",
         "                _raise_error(outcome)\n                await self._save(outcome)\n",

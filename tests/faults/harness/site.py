@@ -26,6 +26,9 @@ from harness.report_oracle import check_reports
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
 HARNESS = PROGRAMS.parent
 
+WITHOUT_MLFLOW = "[mlflow]\nenabled = false\n"
+"""Settings of a daemon that exports nothing."""
+
 DEADLINE_S = 120.0
 LOOK_EVERY_S = 0.02
 
@@ -33,9 +36,10 @@ LOOK_EVERY_S = 0.02
 class Site:
     """Use it in a `with`: what was started on it is ended afterwards."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, *, journals: Path | None = None) -> None:
+        """`journals`: a folder for them elsewhere, where the disk of `home` is to be filled."""
         self.home = home
-        self.journals_folder = home.folder / "journals"
+        self.journals_folder = journals or home.folder / "journals"
         self.journals_folder.mkdir(mode=0o700, exist_ok=True)
         self._processes: list[subprocess.Popen[str]] = []
 
@@ -63,14 +67,14 @@ class Site:
     def start_daemon(self, *, mlflow: bool = False) -> int:
         """Returns its pid once it accepts events."""
         if not mlflow:
-            self.settings("[mlflow]\nenabled = false\n")
-        elif "enabled = false" in self._settings():
+            self._set_without_mlflow()
+        elif WITHOUT_MLFLOW in self._settings():
             self.settings("")
         return start_daemon(self.home, timeout_s=60).pid
 
     def start_daemon_under(self, command: Iterable[str]) -> subprocess.Popen[str]:
         """In the foreground, with `command` (strace, prlimit) before its own. Returns once it answers."""
-        self.settings("[mlflow]\nenabled = false\n")
+        self._set_without_mlflow()
         daemon = [sys.executable, "-P", "-m", "configurable_agents.obsd", "--home", self.home.folder]
         process = subprocess.Popen(
             [*command, *map(str, daemon)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -78,6 +82,10 @@ class Site:
         self._processes.append(process)
         self.wait_for(lambda: process.poll() is not None or self._answers(), "the daemon to answer")
         return process
+
+    def _set_without_mlflow(self) -> None:
+        if WITHOUT_MLFLOW not in self._settings():
+            self.settings(WITHOUT_MLFLOW)
 
     def _answers(self) -> bool:
         try:

@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,24 @@ def _why_no_strace() -> str | None:
     if shutil.which("strace") is None:
         return f"strace is not installed; {INSTALL}"
     return _why_not("strace", "-f", "-qq", "-e", "trace=none", "true", what="processes cannot be traced here")
+
+
+def need_own_disks() -> None:
+    """A user and mount namespace, in which a small file system can be mounted without being root."""
+    need(_why_no_own_disks())
+
+
+@functools.cache
+def _why_no_own_disks() -> str | None:
+    if shutil.which("unshare") is None:
+        return "unshare of util-linux is not installed"
+    with tempfile.TemporaryDirectory(prefix="aobs-") as folder:
+        mount = ("unshare", "-rm", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder)
+        return _why_not(*mount, what="no file system can be mounted here")
+
+
+def need_prlimit() -> None:
+    need(None if shutil.which("prlimit") else "prlimit of util-linux is not installed")
 
 
 def _why_not(*command: str, what: str) -> str | None:

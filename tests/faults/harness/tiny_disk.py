@@ -1,0 +1,172 @@
+"""Disks of a few MiB that are filled: a tmpfs in a mount namespace of its own, which needs no root.
+
+What fills one and judges it runs inside of that namespace: see `programs/tiny_disk.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import grpc
+
+from configurable_agents.client.channel import open_channel
+from configurable_agents.client.home import Home
+from configurable_agents.client.reports import ReportClient, Scope
+from configurable_agents.telemetry import Event, RunFinished, RunStarted, Status
+from configurable_agents.wire.encode import EventEncoder
+from configurable_agents.wire.frames import batch_of_frames
+from harness.journal import JournalWriter
+from harness.oracle import Verdict
+from harness.site import HARNESS, PROGRAMS, WITHOUT_MLFLOW, Site
+
+MIB = 2**20
+RESUMES_WITHIN_S = 5.0
+WITHIN_S = 120.0
+
+_MOUNT = 'mount -t tmpfs -o "size=$1,mode=700" tmpfs "$2" && shift 2 && exec "$@"'
+
+
+def on_tiny_disk(what: str, *, size_bytes: int, of: str = ".", **settings: object) -> Verdict:
+    """Has `fill_<what>` of this module run on a new state folder of which `of` is a disk of that size."""
+    with tempfile.TemporaryDirectory(prefix="aobs-") as folder:
+        home, journals = Path(folder, "home"), Path(folder, "journals")
+        home.mkdir(mode=0o700)
+        disk = home / of
+        disk.mkdir(mode=0o700, exist_ok=True)
+        command = ["unshare", "-rm", "sh", "-c", _MOUNT, "sh", str(size_bytes), disk]
+        program = [sys.executable, PROGRAMS / "tiny_disk.py", what, home, journals, json.dumps(settings)]
+        variables = [str(HARNESS), os.environ.get("PYTHONPATH")]
+        process = subprocess.Popen(
+            [*map(str, command), *map(str, program)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, variables))},
+        )
+        try:
+            said, errors = process.communicate(timeout=WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)  # so that it ends what it has started
+            said, errors = process.communicate()
+    assert process.returncode == 0, f"{said}\n{errors}"
+    looked_at, findings = json.loads(said.splitlines()[-1])
+    return Verdict(looked_at, findings)
+
+
+def fill_ledger(site: Site, *, ballast_bytes: int, reserve: str, hint: str) -> Verdict:
+    """Clients fill the disk of a daemon until it refuses; then there is room again, and it goes on by itself.
+
+    Refusals are to contain `hint`.
+    """
+    ballast = site.home.folder / "ballast"
+    ballast.write_bytes(bytes(ballast_bytes))
+    site.settings(f'{WITHOUT_MLFLOW}[disk]\nreserve = "{reserve}"\n')
+    site.start_daemon()
+    prober = Prober(site)
+    clients = [
+        site.launch("protocol_client.py", "fills"),
+        site.launch("workflow.py", "works", "--per-second", 500),
+    ]
+    refused = ""
+
+    def is_full() -> bool:
+        nonlocal refused
+        refused = prober.probe()
+        return bool(refused)
+
+    site.wait_for(is_full, "the disk to be full")
+    assert hint in refused, refused
+    full = site.status()
+    assert full.events_committed > 0
+    acknowledged = site.verdict_on_acknowledged()
+    assert acknowledged.is_clean, acknowledged
+    assert acknowledged.looked_at, "nothing was acknowledged, so nothing was tested"
+    with ReportClient(site.home) as client:
+        assert client.cost_report(Scope()).run_count > 0
+        assert client.profile_report(Scope()).nodes
+    assert prober.probe(), "it took something although nothing was made room for"
+    ballast.unlink()
+    site.wait_for(
+        lambda: site.status().events_committed > full.events_committed,
+        "events to be taken again",
+        within_s=RESUMES_WITHIN_S,
+    )
+    for each in clients:
+        site.finish(each)
+    site.wait_for(lambda: not prober.probe(), "what was refused to be taken")
+    site.wait_until_settled()
+    acknowledged = site.verdict_on_acknowledged()
+    assert acknowledged.is_clean, acknowledged
+    return site.verdict()
+
+
+def fill_spool(site: Site, *, ballast_bytes: int) -> Verdict:
+    """A workflow fills the disk of its spool and goes on; then there is room again, and it records again."""
+    ballast = site.home.spool / "ballast"
+    ballast.write_bytes(bytes(ballast_bytes))
+    process = site.launch("narrow_workflow.py", "--ballast", ballast)
+    return verdict_on_narrow_workflow(site, *process.communicate(timeout=WITHIN_S), process.returncode)
+
+
+def verdict_on_narrow_workflow(site: Site, said: str, errors: str, exit_code: int) -> Verdict:
+    """After programs/narrow_workflow.py, which dropped events and said so once."""
+    assert exit_code == 0, errors
+    dropped = int(said)
+    assert dropped > 0, "nothing was dropped, so nothing was tested"
+    assert errors.count("was not recorded") == 1, errors
+    assert "Traceback" not in errors, errors
+    [journal] = site.journals()
+    assert journal.dropped == dropped
+    site.start_daemon()
+    site.wait_until_settled()
+    return site.verdict()
+
+
+class Prober:
+    """Sends a short run again and again, until it is taken; then the next one."""
+
+    def __init__(self, site: Site) -> None:
+        self._home = site.home
+        self._producer_id = os.urandom(16)
+        self._journal = JournalWriter(site.journals_folder, self._producer_id, kind="protocol")
+        self._encode = EventEncoder().encode
+        self._taken = 0
+        self._events = self._next()
+
+    def _next(self) -> list[Event]:
+        run_id, now = f"probe-{self._taken}", time.time_ns()
+        events = [RunStarted(run_id, "faults", "probe", now), RunFinished(run_id, now, 1, Status.OK)]
+        for event in events:
+            self._journal.intend(event)
+        return events
+
+    def probe(self) -> str:
+        """Why it was refused; empty: it was taken."""
+        data = batch_of_frames(self._producer_id, self._taken, b"".join(map(self._encode, self._events)))
+        with open_channel(self._home) as channel:
+            send = channel.unary_unary("/configurable_agents.wire.v1.TelemetryService/ReportBatch")
+            try:
+                send(data, timeout=WITHIN_S)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    raise
+                return str(error.details())
+        self._taken += len(self._events)
+        self._journal.acknowledged(self._taken)
+        self._events = self._next()
+        return ""
+
+
+def main(what: str, home: str, journals: str, settings: str) -> None:
+    """Inside of the namespace. Prints the verdict."""
+    fills = {"ledger": fill_ledger, "spool": fill_spool}
+    with Site(Home.from_environment(home), journals=Path(journals)) as site:
+        verdict = fills[what](site, **json.loads(settings))
+    print(json.dumps([verdict.looked_at, verdict.findings]))
