@@ -181,6 +181,17 @@ class TestEveryProvidersWay:
         ]
         reading = gathered(chunks).read_usage()
         assert reading.usage == Usage(7, cache_read_tokens=4, output_tokens=7)
+        assert reading.model == "claude-sonnet-4-5"
+
+    def test_what_a_langchain_chunk_tells_of_the_call_is_not_lost_in_later_ones(self):
+        usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+        chunks = [
+            SimpleNamespace(content="Hi", response_metadata={"model_provider": "openai"}),
+            SimpleNamespace(content="", response_metadata={"model_name": "gpt-5", "service_tier": "flex"}),
+            SimpleNamespace(content="", response_metadata={"model_provider": "openai"}, usage_metadata=usage),
+        ]
+        reading = gathered(chunks).read_usage()
+        assert (reading.model, reading.service_tier) == ("gpt-5", "flex")
 
     def test_the_helpers_of_sdks_wrap_their_chunks(self):
         wrapped = SimpleNamespace(data=SimpleNamespace(**chat_chunk(usage=CHAT_USAGE)))

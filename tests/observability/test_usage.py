@@ -421,6 +421,51 @@ STATED = {
         "langchain",
         tokens(40, 30, read=100, write=200, heard=10, think=200, spoken=10),
     ),
+    "langchain puts an hour's cache writes apart and its whole at 0": (
+        "",
+        {
+            "input_tokens": 1000,
+            "output_tokens": 10,
+            "total_tokens": 1010,
+            "input_token_details": {
+                "cache_read": 100,
+                "cache_creation": 0,
+                "ephemeral_5m_input_tokens": 300,
+                "ephemeral_1h_input_tokens": 500,
+            },
+        },
+        "langchain",
+        tokens(100, 10, read=100, write=300, write_1h=500),
+    ),
+    "langchain puts the tier before its names": (
+        "",
+        {
+            "input_tokens": 1000,
+            "output_tokens": 100,
+            "total_tokens": 1100,
+            "input_token_details": {"flex_cache_read": 700, "flex_cache_creation": 50, "flex": 300},
+            "output_token_details": {"flex_reasoning": 60, "flex": 40},
+        },
+        "langchain",
+        tokens(250, 40, read=700, write=50, think=60),
+    ),
+    "openai realtime counts cached audio in both": (
+        "openai",
+        {
+            "total_tokens": 1100,
+            "input_tokens": 1000,
+            "output_tokens": 100,
+            "input_token_details": {
+                "text_tokens": 600,
+                "audio_tokens": 400,
+                "cached_tokens": 500,
+                "cached_tokens_details": {"text_tokens": 200, "audio_tokens": 300},
+            },
+            "output_token_details": {"text_tokens": 20, "audio_tokens": 80},
+        },
+        "openai.transcriptions",
+        tokens(400, 20, read=500, heard=100, spoken=80),
+    ),
     "openai transcription": (
         "openai",
         {
@@ -653,6 +698,31 @@ TIERS = {
     "gemini": ({"usageMetadata": {"promptTokenCount": 1, "serviceTier": "FLEX"}}, "flex"),
     "vertex": ({"usageMetadata": {"promptTokenCount": 1, "trafficType": "ON_DEMAND"}}, "on_demand"),
     "not text": ({"service_tier": 5, "usage": {"prompt_tokens": 1}}, ""),
+    "langchain's metadata": (
+        {
+            "usage_metadata": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+            "response_metadata": {"model_name": "gpt-5", "service_tier": "flex"},
+        },
+        "flex",
+    ),
+    "langchain's usage alone": (
+        {
+            "input_tokens": 100,
+            "output_tokens": 9,
+            "total_tokens": 109,
+            "input_token_details": {"priority": 20, "priority_cache_read": 80},
+        },
+        "priority",
+    ),
+    "langchain's sum over calls at two tiers": (
+        {
+            "input_tokens": 150,
+            "output_tokens": 9,
+            "total_tokens": 159,
+            "input_token_details": {"priority": 20, "priority_cache_read": 80, "cache_read": 10},
+        },
+        "",
+    ),
 }
 
 

@@ -144,7 +144,10 @@ class StreamAccumulator(UsageSource):
         added = field_of(view, "usage_metadata")
         counted = _as_mapping(added) if added is not None and _is_langchain(added) else None
         before = self._fields.get("usage_metadata")
+        told = _as_mapping(self._fields.get("response_metadata"))
         self._keep(view)
+        if told:  # LangChain's chunks each tell a part of it, many nothing
+            self._fields["response_metadata"] = {**told, **_as_mapping(self._fields["response_metadata"])}
         if counted is not None:
             self._fields["usage_metadata"] = _sum(_as_mapping(before), counted)
         metadata = field_of(part_of(view, "metadata"), "usage")

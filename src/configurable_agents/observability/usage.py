@@ -288,7 +288,9 @@ def _read_inclusive(view: Any, notes: list[str]) -> _Read:
     all_input = _count(view, notes, "prompt_tokens", "input_tokens")
     all_output = _count(view, notes, "completion_tokens", "output_tokens") or 0
     total = _count(view, notes, "total_tokens")
-    reasoning = _count(made, notes, "reasoning_tokens", "reasoning", "thinking_tokens") or 0
+    reasoning = _count(made, notes, "reasoning_tokens", "thinking_tokens") or _of_any_tier(
+        made, notes, "reasoning"
+    )
     _note_missing_input(all_input, notes)
     if reasoning and total == (all_input or 0) + all_output + reasoning:
         all_output += reasoning
@@ -300,11 +302,9 @@ def _read_inclusive(view: Any, notes: list[str]) -> _Read:
         notes,
         all_input=all_input or 0,
         cache_read=_inclusive_cache_read(view, details, notes),
-        cache_write=_count(details, notes, "cache_write_tokens", "cache_creation_tokens", "cache_creation")
-        or _count(view, notes, "cache_creation_input_tokens")
-        or 0,
-        cache_write_1h=_cache_write_1h(details, notes),
-        audio_input=_count(details, notes, "audio_tokens", "audio") or 0,
+        cache_write=_inclusive_cache_write(view, details, notes),
+        cache_write_1h=_cache_write_of(details, notes, "ephemeral_1h_input_tokens"),
+        audio_input=_inclusive_uncached_audio(details, notes),
         all_output=all_output,
         reasoning=reasoning,
         audio_output=_count(made, notes, "audio_tokens", "audio") or 0,
@@ -317,17 +317,59 @@ def _read_inclusive(view: Any, notes: list[str]) -> _Read:
 def _inclusive_cache_read(view: Any, details: Any, notes: list[str]) -> int:
     """OpenAI; then Mistral, Together, DeepSeek and LiteLLM by their own names."""
     return (
-        _count(details, notes, "cached_tokens", "cache_read")
+        _count(details, notes, "cached_tokens")
+        or _of_any_tier(details, notes, "cache_read")
         or _count(view, notes, "num_cached_tokens", "cached_tokens", "prompt_cache_hit_tokens")
         or _count(view, notes, "cache_read_input_tokens")
         or 0
     )
 
 
-def _cache_write_1h(details: Any, notes: list[str]) -> int:
+def _inclusive_cache_write(view: Any, details: Any, notes: list[str]) -> int:
+    """OpenAI, LiteLLM, LangChain; where LangChain states the lifetimes apart, its whole is 0."""
+    return (
+        _count(details, notes, "cache_write_tokens", "cache_creation_tokens")
+        or _of_any_tier(details, notes, "cache_creation")
+        or _count(view, notes, "cache_creation_input_tokens")
+        or _cache_write_of(details, notes, "ephemeral_5m_input_tokens")
+        + _cache_write_of(details, notes, "ephemeral_1h_input_tokens")
+    )
+
+
+def _cache_write_of(details: Any, notes: list[str], lifetime: str) -> int:
     inner = _part(details, "cache_creation_token_details")
     source = inner if inner is not None else details
-    return _count(source, notes, "ephemeral_1h_input_tokens") or 0
+    return _count(source, notes, lifetime) or 0
+
+
+def _inclusive_uncached_audio(details: Any, notes: list[str]) -> int:
+    """OpenAI's Realtime API caches audio too, and tells how much of the cached input it is."""
+    audio = _count(details, notes, "audio_tokens", "audio") or 0
+    cached_audio = _count(_part(details, "cached_tokens_details"), notes, "audio_tokens") or 0
+    if cached_audio:
+        notes.append(CACHED_AUDIO)
+    return max(audio - cached_audio, 0)
+
+
+_LANGCHAIN_TIERS = ("priority", "flex")
+"""LangChain puts the tier before its names of an OpenAI call's details: `flex_cache_read`."""
+
+
+def _of_any_tier(details: Any, notes: list[str], name: str) -> int:
+    """A detail by LangChain's name. Usages added up over several calls may have it at several tiers."""
+    names = (name, *(f"{tier}_{name}" for tier in _LANGCHAIN_TIERS))
+    return sum(_count(details, notes, each) or 0 for each in names)
+
+
+def _langchain_tier(view: Any) -> str:
+    """The tier that all of the input was at; empty where it was at several."""
+    details = _part(view, "input_token_details")
+    for tier in _LANGCHAIN_TIERS:
+        fresh = _count(details, [], tier)
+        if fresh is not None:
+            read = _count(details, [], f"{tier}_cache_read") or 0
+            return tier if _count(view, [], "input_tokens") == fresh + read else ""
+    return ""
 
 
 def _read_anthropic(view: Any, notes: list[str]) -> _Read:
@@ -690,12 +732,17 @@ def _model_of(envelope: Any) -> Any:
 
 
 def _service_tier(envelope: Any, view: Any) -> str:
-    """Anthropic and Gemini state it in the usage, OpenAI beside it. Anthropic's fast mode is a tier here."""
+    """Anthropic and Gemini state it in the usage, OpenAI beside it, LangChain in either place.
+
+    Anthropic's fast mode is a tier here.
+    """
     if view is not None and _field(view, "speed") == "fast":
         return "fast"
     tier = _field(view, "service_tier", "serviceTier", "trafficType", "traffic_type")
     if not isinstance(tier, str):
         tier = _field(envelope, "service_tier", "serviceTier")
+    if not isinstance(tier, str):
+        tier = _field(_part(envelope, "response_metadata"), "service_tier") or _langchain_tier(view)
     return tier.lower()[:NAME_CHARS_MAX] if isinstance(tier, str) else ""
 
 
