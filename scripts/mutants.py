@@ -140,6 +140,13 @@ MUTANTS = (
         "tests/faults/test_space.py -k goes_on_by_itself",
     ),
     Mutant(
+        "a lock on the ledger ends the daemon",
+        "obsd/ledger/writer.py",
+        '        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):\n',
+        "        if False:\n",
+        "tests/faults/test_locks.py -k refused_in_order",
+    ),
+    Mutant(
         "a workflow is warned of every event that it drops",
         "client/emitter.py",
         "        if self.dropped_events == 1:\n",

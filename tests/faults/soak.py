@@ -1,8 +1,9 @@
 """The long forms of the fault tests: `make soak`, or soak.py [ITEM …]
 
 SOAK=short takes the counts down to a few minutes in all. SEED=N repeats what a run with that seed drew.
-OUTAGE_S=N sets the length of MLflow's outage. What came of each item is written into docs/reliability.md,
-unless SOAK=short. Exits with 1 when anything was lost, doubled, reordered, invented or out of balance.
+OUTAGE_S=N sets the length of MLflow's outage. What came of each item is printed as a table at the end and,
+unless SOAK=short, written into docs/reliability.md. Exits with 1 when anything was lost, doubled, reordered,
+invented or out of balance.
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ from pathlib import Path
 
 from harness.endings import ENDINGS, EVENTS, end_workflows
 from harness.export_kills import BETWEEN_CREATE_AND_RECORD, kill_workers
-from harness.figures import Figures, write_figures
+from harness.figures import Figures, table, write_figures
 from harness.forks import fork_while_recording
 from harness.kill_loop import kill_daemon_under_load, three_clients
+from harness.ledger_lock import lock_ledger
 from harness.mlflow_proxy import MlflowProxy, mlflow_proxy
 from harness.mlflow_server import mlflow_server
 from harness.oracle import Verdict
 from harness.seeds import Seed
 from harness.site import Site
 from harness.system_calls import LEDGER_CALLS, Injection, commit_under, verdict_after_restart
+from harness.tiny_disk import MIB, on_tiny_disk
 
 from configurable_agents.client.home import Home
 
@@ -50,6 +53,9 @@ class Counts:
     call_step: int = 1
     """Every so manieth system call is the one that fails."""
     create_run_kills: int = 100
+    tiny_disks: int = 20
+    locks_s: tuple[float, ...] = (25.0, 40.0)
+    """Shorter and longer than what a commit waits for a lock."""
     outage_s: float = 1_800.0
     fuzz_messages: int = 1_000_000
 
@@ -60,6 +66,8 @@ SHORT = Counts(
     forks=100,
     call_step=25,
     create_run_kills=10,
+    tiny_disks=2,
+    locks_s=(12.0,),
     outage_s=30.0,
     fuzz_messages=10_000,
 )
@@ -126,6 +134,36 @@ class Soak:
             verdict,
         )
 
+    def tiny_disk(self) -> tuple[str, Verdict]:
+        chances, whole = self.seed.chances("tiny_disk"), Verdict()
+        count = self.counts.tiny_disks
+        for number in range(count):
+            size_bytes = chances.randint(14, 32) * MIB
+            room_bytes = chances.randint(5 * MIB, 8 * MIB)
+            ballast_bytes = size_bytes - room_bytes
+            reserve, hint = chances.choice([("1MiB", "reserve of 1.0 MiB; make room"), ("1B", "room")])
+            of_ledger = on_tiny_disk(
+                "ledger", size_bytes=size_bytes, ballast_bytes=ballast_bytes, reserve=reserve, hint=hint
+            )
+            of_spool = on_tiny_disk("spool", of="spool", size_bytes=size_bytes, ballast_bytes=ballast_bytes)
+            for verdict in (of_ledger, of_spool):
+                whole.join(verdict)
+                whole.looked_at += verdict.looked_at
+            progress(f"tiny_disk {number + 1}: {size_bytes / MIB:g} MiB, reserve {reserve}: {whole}")
+        return f"{count} disks of 14 to 32 MiB filled under a ledger and under a spool, each", whole
+
+    def locked(self) -> tuple[str, Verdict]:
+        chances, whole = self.seed.chances("locked"), Verdict()
+        for for_s in self.counts.locks_s:
+            with new_site() as site:
+                site.start_daemon()
+                verdict = lock_ledger(site, chances, per_second=100, for_s=for_s)
+            whole.join(verdict)
+            whole.looked_at += verdict.looked_at
+            progress(f"locked: {for_s:g} s: {verdict}")
+        held = " and ".join(f"{for_s:g} s" for for_s in self.counts.locks_s)
+        return f"another program held the ledger for {held}, under three clients", whole
+
     def outage(self) -> tuple[str, Verdict]:
         chances = self.seed.chances("outage")
         with (
@@ -154,6 +192,8 @@ ITEMS: dict[str, Callable[[Soak], tuple[str, Verdict]]] = {
     "forks": Soak.forks,
     "system_calls": Soak.system_calls,
     "create_run": Soak.create_run,
+    "tiny_disk": Soak.tiny_disk,
+    "locked": Soak.locked,
     "outage": Soak.outage,
     "fuzz": Soak.fuzz,
 }
@@ -222,17 +262,20 @@ def main() -> int:
         return 2
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     soak = Soak(counts, Seed.from_environment())
-    clean = True
-    for item in wanted:
-        began_s = time.monotonic()
-        progress(f"{item}: begins")
-        did, verdict = ITEMS[item](soak)
-        figures = Figures(item, did, verdict, soak.seed.number, time.monotonic() - began_s, machine())
-        progress(f"{item}: {did}: {verdict}")
-        clean = clean and verdict.is_clean
-        if not is_short:
-            write_figures(figures)
-    return 0 if clean else 1
+    done: list[Figures] = []
+    try:
+        for item in wanted:
+            began_s = time.monotonic()
+            progress(f"{item}: begins")
+            did, verdict = ITEMS[item](soak)
+            figures = Figures(item, did, verdict, soak.seed.number, time.monotonic() - began_s, machine())
+            progress(f"{item}: {did}: {verdict}")
+            done.append(figures)
+            if not is_short:
+                write_figures(figures)
+    finally:  # one that could not be judged must not take the others' figures with it
+        print("\n" + "\n".join(table([figures.row() for figures in done])), flush=True)
+    return 0 if all(figures.verdict.is_clean for figures in done) else 1
 
 
 def machine() -> str:

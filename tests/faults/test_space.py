@@ -5,8 +5,9 @@ from __future__ import annotations
 import resource
 
 import pytest
+from harness.prober import Prober
 from harness.site import WITHOUT_MLFLOW, Site
-from harness.tiny_disk import MIB, RESUMES_WITHIN_S, Prober, on_tiny_disk, verdict_on_narrow_workflow
+from harness.tiny_disk import MIB, RESUMES_WITHIN_S, on_tiny_disk, verdict_on_narrow_workflow
 from harness.tools import need_own_disks, need_prlimit
 
 pytestmark = pytest.mark.acceptance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +40,10 @@ def write_figures(figures: Figures, document: Path = DOCUMENT) -> None:
     table, after = rest.split(END)
     rows = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
     rows[figures.item] = figures.row()
-    line = f"|{'---|' * (HEAD.count('|') - 1)}"
-    document.write_text(
-        f"{before}{BEGIN}\n{HEAD}\n{line}\n" + "\n".join(rows.values()) + f"\n{END}{after}", encoding="utf-8"
-    )
+    lines = "\n".join(table(rows.values()))
+    document.write_text(f"{before}{BEGIN}\n{lines}\n{END}{after}", encoding="utf-8")
+
+
+def table(rows: Iterable[str]) -> list[str]:
+    """The lines of a table with these rows."""
+    return [HEAD, f"|{'---|' * (HEAD.count('|') - 1)}", *rows]

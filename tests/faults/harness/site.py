@@ -26,6 +26,9 @@ from harness.report_oracle import check_reports
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
 HARNESS = PROGRAMS.parent
 
+DAEMON = ("-P", "-m", "configurable_agents.obsd")
+"""What Python is to run."""
+
 WITHOUT_MLFLOW = "[mlflow]\nenabled = false\n"
 """Settings of a daemon that exports nothing."""
 
@@ -72,10 +75,12 @@ class Site:
             self.settings("")
         return start_daemon(self.home, timeout_s=60).pid
 
-    def start_daemon_under(self, command: Iterable[str]) -> subprocess.Popen[str]:
+    def start_daemon_under(
+        self, command: Iterable[str] = (), *, program: Iterable[object] = DAEMON
+    ) -> subprocess.Popen[str]:
         """In the foreground, with `command` (strace, prlimit) before its own. Returns once it answers."""
         self._set_without_mlflow()
-        daemon = [sys.executable, "-P", "-m", "configurable_agents.obsd", "--home", self.home.folder]
+        daemon = [sys.executable, *program, "--home", self.home.folder]
         process = subprocess.Popen(
             [*command, *map(str, daemon)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
