@@ -58,6 +58,16 @@ def test_a_socket_path_that_just_fits_is_taken_and_a_longer_one_is_not() -> None
         Home.from_environment(fitting + "x")
 
 
+@pytest.mark.parametrize("variable", [HOME_VARIABLE, SOCKET_VARIABLE])
+def test_a_home_folder_of_nobody_is_said_to_be_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(variable, "~nobody-of-this-name/obs")
+    with pytest.raises(ConfigurationError, match="~nobody-of-this-name/obs is in a home folder that cannot"):
+        Home.from_environment()
+
+
 def test_mlflow_is_where_its_variable_says_else_in_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Home.from_environment("/s").mlflow_uri == "sqlite:////s/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")

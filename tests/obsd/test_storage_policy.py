@@ -38,6 +38,14 @@ def test_anything_else_is_refused_with_an_example(text: str) -> None:
         seconds_of(text)
 
 
+def test_the_longest_time_and_the_largest_size_are_named() -> None:
+    assert (seconds_of("36500d"), bytes_of("1048576TiB")) == (36_500 * 86_400, 2**60)
+    with pytest.raises(InvalidValueError, match=r'must be at most "36500d", a hundred years, or "off", not '):
+        seconds_of("36501d")
+    with pytest.raises(InvalidValueError, match=r'must be at most "1048576TiB", or "off", not '):
+        bytes_of("1048577TiB")
+
+
 def test_sizes_in_messages_are_short() -> None:
     sizes = [0, 1023, 1024, 300 * 2**20, 2**31, 3 * 2**40]
     assert [size_text(size) for size in sizes] == [
@@ -55,6 +63,7 @@ def test_the_defaults_are_what_the_documentation_says() -> None:
     ("settings", "expected"),
     [
         (Settings(retention_raw="two weeks"), "agents-obsd.toml: retention_raw must be a whole number"),
+        (Settings(retention_totals="999999d"), "agents-obsd.toml: retention_totals must be at most"),
         (Settings(disk_reserve="1"), "agents-obsd.toml: disk_reserve must be"),
         (Settings(retention_raw="500d"), "retention_raw (500d) is longer than retention_totals (400d)"),
         (Settings(retention_raw="off"), "retention_raw (off) is longer than retention_totals (400d)"),

@@ -31,12 +31,13 @@ class Home:
         """`folder`, else `AGENTS_OBS_HOME`, else the platform's state folder of the user.
 
         The socket is `AGENTS_OBS_SOCKET`, else `agents-obsd.sock` in the folder.
-        Raises `ConfigurationError` when the socket's path is too long for the kernel.
+        Raises `ConfigurationError` when the socket's path is too long for the kernel, or nobody knows
+        where `~` is.
         """
         chosen = folder or os.environ.get(HOME_VARIABLE) or platformdirs.user_state_dir("agents-obs")
-        root = Path(chosen).expanduser().absolute()
+        root = _expanded(chosen)
         named = os.environ.get(SOCKET_VARIABLE)
-        socket = Path(named).expanduser().absolute() if named else root / "agents-obsd.sock"
+        socket = _expanded(named) if named else root / "agents-obsd.sock"
         if len(os.fsencode(socket)) > SOCKET_PATH_BYTES_MAX:
             raise ConfigurationError(
                 f"the socket path {socket} is longer than {SOCKET_PATH_BYTES_MAX} bytes;"
@@ -83,6 +84,16 @@ class Home:
     def mlflow_uri(self) -> str:
         """`MLFLOW_TRACKING_URI`, else a SQLite store in the folder."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.mlflow_database}"
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:  # no such user, or no HOME and no entry in the list of users
+        raise ConfigurationError(
+            f"{os.fspath(path)} is in a home folder that cannot be found; set {HOME_VARIABLE} (or"
+            f" {SOCKET_VARIABLE}) to a whole path"
+        ) from error
 
 
 def ensure_private_folder(folder: Path) -> None:

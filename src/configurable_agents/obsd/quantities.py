@@ -14,17 +14,27 @@ BYTES_PER_UNIT = {
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
 
+SECONDS_MAX = 36_500 * SECONDS_PER_UNIT["d"]
+BYTES_MAX = 2**60
+"""A hundred years, and a million TiB: in nanoseconds and in bytes they stay well within 64 bits."""
+
 _QUANTITY = re.compile(r"(\d{1,9})\s*([a-zA-Z]+)")
 
 
 def seconds_of(text: str) -> int | None:
     """`14d` in seconds; `None` for `off`. Raises `InvalidValueError`."""
-    return _quantity(text, SECONDS_PER_UNIT, example="14d")
+    found = _quantity(text, SECONDS_PER_UNIT, example="14d")
+    if found is not None and found > SECONDS_MAX:
+        raise InvalidValueError(f'must be at most "36500d", a hundred years, or "{OFF}", not {text!r}')
+    return found
 
 
 def bytes_of(text: str) -> int | None:
     """`2GiB` in bytes; `None` for `off`. Raises `InvalidValueError`."""
-    return _quantity(text, BYTES_PER_UNIT, example="2GiB")
+    found = _quantity(text, BYTES_PER_UNIT, example="2GiB")
+    if found is not None and found > BYTES_MAX:
+        raise InvalidValueError(f'must be at most "1048576TiB", or "{OFF}", not {text!r}')
+    return found
 
 
 def size_text(number_bytes: int) -> str:
