@@ -58,6 +58,13 @@ def test_a_socket_path_that_just_fits_is_taken_and_a_longer_one_is_not() -> None
         Home.from_environment(fitting + "x")
 
 
+def test_a_comma_in_the_socket_path_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="has a comma, at which gRPC would"):
+        Home.from_environment("/a,b")
+    monkeypatch.setenv(SOCKET_VARIABLE, "/s/obs.sock")
+    assert Home.from_environment("/a,b").folder == Path("/a,b")
+
+
 @pytest.mark.parametrize("variable", [HOME_VARIABLE, SOCKET_VARIABLE])
 def test_a_home_folder_of_nobody_is_said_to_be_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str

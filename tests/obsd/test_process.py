@@ -153,6 +153,18 @@ def test_a_socket_path_that_is_too_long_is_a_clear_error(home: Home, run_daemon:
     assert "longer than 107 bytes" in said
 
 
+@pytest.mark.parametrize("name", ["half%done", "50%25", "who?", "a#1", "a b"])
+def test_what_an_address_would_take_for_something_else_may_be_in_the_path(
+    home: Home, run_daemon: RunDaemon, name: str
+) -> None:
+    folder = home.folder / name
+    folder.mkdir(mode=0o700)
+    odd = Home.from_environment(folder)
+    until_ready(run_daemon(odd))
+    assert odd.socket.is_socket()
+    assert health(odd) == health_pb2.HealthCheckResponse.SERVING
+
+
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
 def test_a_state_folder_that_is_open_to_others_is_refused(
     home: Home, run_daemon: RunDaemon, mode: int

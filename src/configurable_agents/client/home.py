@@ -18,6 +18,10 @@ SOCKET_PATH_BYTES_MAX = 107
 """What fits into `sun_path` of a Unix socket address on Linux, without its closing NUL."""
 
 
+_ESCAPED_IN_ADDRESS = str.maketrans({"%": "%25", "?": "%3F", "#": "%23"})
+"""gRPC reads the address as a URI, where these have a meaning."""
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """The folder with all state of one daemon and its clients. Making one touches no disk."""
@@ -31,8 +35,8 @@ class Home:
         """`folder`, else `AGENTS_OBS_HOME`, else the platform's state folder of the user.
 
         The socket is `AGENTS_OBS_SOCKET`, else `agents-obsd.sock` in the folder.
-        Raises `ConfigurationError` when the socket's path is too long for the kernel, or nobody knows
-        where `~` is.
+        Raises `ConfigurationError` when the socket's path is too long for the kernel or has a
+        comma, or nobody knows where `~` is.
         """
         chosen = folder or os.environ.get(HOME_VARIABLE) or platformdirs.user_state_dir("agents-obs")
         root = _expanded(chosen)
@@ -43,12 +47,17 @@ class Home:
                 f"the socket path {socket} is longer than {SOCKET_PATH_BYTES_MAX} bytes;"
                 f" set {SOCKET_VARIABLE} to a shorter path in a private folder, or {HOME_VARIABLE} to one"
             )
+        if "," in os.fspath(socket):
+            raise ConfigurationError(
+                f"the socket path {socket} has a comma, at which gRPC would cut it in two; set"
+                f" {SOCKET_VARIABLE} to a path without one in a private folder"
+            )
         return cls(root, socket)
 
     @property
     def address(self) -> str:
         """The gRPC target of the daemon."""
-        return f"unix:{self.socket}"
+        return f"unix:{os.fspath(self.socket).translate(_ESCAPED_IN_ADDRESS)}"
 
     @property
     def may_be_served(self) -> bool:
