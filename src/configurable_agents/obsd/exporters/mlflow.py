@@ -35,6 +35,7 @@ from configurable_agents.obsd.exporters.mlflow_store import artifact_location, o
 from configurable_agents.obsd.exporters.mlflow_version import CHECK_EVERY_S, check_version
 from configurable_agents.obsd.exporters.projection import ENDINGS, NO_NAME, FinalFigures, Point, milliseconds
 from configurable_agents.obsd.exporters.protocol import ExportOutcome, ExportRequest
+from configurable_agents.obsd.exporters.worker_memory import keep_what_is_loaded
 from configurable_agents.obsd.ledger import export_queries, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.ledger.export_queries import Page, RunHead
@@ -201,35 +202,39 @@ class MlflowExporter:
 
     def _write_final(self, final: _Final, foreign_id: str) -> list[str]:
         """Returns why MLflow refuses parts of it."""
-        head, figures = final.head, final.figures
-        writer = RunWriter(self._client, foreign_id, head.run_id)
-        tags = dict(figures.tags)
-        told_again = head.final_events >= 0 and head.repriced_events != head.events
-        refused: list[Refused] = []
-        if head.final_events < 0:
-            refused, told_again = self._log_params(foreign_id, writer, figures.params)
-        if told_again:
-            tags[names.TAG_LATE_EVENTS] = (
-                f"the run had {head.events} events in the end; params show it before that"
-            )
-        refused = [*refused, *writer.log_points(figures.totals), *writer.log_tags(tags)]
+        head = final.head
+        refused = self._write_figures(head, final.figures, RunWriter(self._client, foreign_id, head.run_id))
         if not head.attach_id:
             self._client.set_terminated(
                 foreign_id,
                 status=ENDINGS[head.status],
                 end_time=milliseconds(head.finished_unix_ns or head.last_event_unix_ns),
             )
-        self._log_artifact(foreign_id, figures.summary.to_json(), names.ARTIFACT_COST)
-        self._log_artifact(foreign_id, figures.profile.to_json(), names.ARTIFACT_PROFILE)
+        self._log_artifact(foreign_id, final.figures.summary.to_json(), names.ARTIFACT_COST)
+        self._log_artifact(foreign_id, final.figures.profile.to_json(), names.ARTIFACT_PROFILE)
         if final.timeline is not None:
             self._log_timeline(final.timeline, foreign_id)
         return [each.reason for each in refused]
 
-    def _log_params(
-        self, foreign_id: str, writer: RunWriter, params: dict[str, str]
-    ) -> tuple[list[Refused], bool]:
+    def _write_figures(self, head: RunHead, figures: FinalFigures, writer: RunWriter) -> list[Refused]:
+        """In one call where MLflow takes all of it, as it nearly always does."""
+        is_first = head.final_events < 0
+        if is_first and writer.takes_at_once(figures.totals, figures.params, figures.tags):
+            return []
+        refused: list[Refused] = []
+        told_again = not is_first and head.repriced_events != head.events
+        if is_first:
+            refused, told_again = self._log_params(writer, figures.params)
+        tags = dict(figures.tags)
+        if told_again:
+            tags[names.TAG_LATE_EVENTS] = (
+                f"the run had {head.events} events in the end; params show it before that"
+            )
+        return [*refused, *writer.log_points(figures.totals), *writer.log_tags(tags)]
+
+    def _log_params(self, writer: RunWriter, params: dict[str, str]) -> tuple[list[Refused], bool]:
         """Writes params that are not there yet. True when some are there with another value."""
-        known = self._client.get_run(foreign_id).data.params
+        known = self._client.get_run(writer.foreign_id).data.params
         refused = writer.log_params({name: value for name, value in params.items() if name not in known})
         return refused, any(known.get(name, value) != value for name, value in params.items())
 
@@ -341,6 +346,7 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001 - it is for the daemon to decide
         os.write(answers, failure(error).to_line())
         return 1
+    keep_what_is_loaded()
     os.write(answers, ExportOutcome().to_line())
     checked_at = time.monotonic()
     for line in sys.stdin.buffer:

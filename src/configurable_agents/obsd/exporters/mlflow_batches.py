@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from configurable_agents.obsd.exporters.projection import Point
@@ -67,25 +67,40 @@ class RunWriter:
         self, client: Any, foreign_id: str, run_id: str, *, isolated_max: int = ISOLATED_MAX
     ) -> None:
         self._client = client
-        self._foreign_id = foreign_id
+        self.foreign_id = foreign_id
         self._run_id = run_id
         self._isolations_left = isolated_max
 
     def log_points(self, points: Sequence[Point]) -> list[Refused]:
-        from mlflow.entities import Metric  # noqa: PLC0415
+        """Those of a metric together: MLflow then keeps fewer latest values per call, a tenth of its time."""
 
         def log(some: Sequence[Point]) -> None:
-            metrics = [Metric(point.name, point.value, point.at_ms, point.step) for point in some]
-            self._client.log_batch(self._foreign_id, metrics=metrics)
+            self._client.log_batch(self.foreign_id, metrics=_metrics(some))
 
-        refused = self._log_all(points, METRICS_MAX, log)
+        by_name = sorted(points, key=lambda point: point.name)
+        refused = self._log_all(by_name, METRICS_MAX, log)
         return [Refused(point.seq, f"metric {point.name!r}: {reason}") for point, reason in refused]
 
-    def log_params(self, params: Mapping[str, str]) -> list[Refused]:
-        from mlflow.entities import Param  # noqa: PLC0415
+    def takes_at_once(
+        self, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]
+    ) -> bool:
+        """Writes all in one call. False when that is refused: then a part of it may be written."""
+        try:
+            self._client.log_batch(
+                self.foreign_id,
+                metrics=_metrics(points),
+                params=_params(params.items()),
+                tags=_tags(tags.items()),
+            )
+        except Exception as error:
+            if not may_be_the_values(error):
+                raise
+            return False
+        return True
 
+    def log_params(self, params: Mapping[str, str]) -> list[Refused]:
         def log(some: Sequence[tuple[str, str]]) -> None:
-            self._client.log_batch(self._foreign_id, params=[Param(*each) for each in some])
+            self._client.log_batch(self.foreign_id, params=_params(some))
 
         refused = self._log_all(list(params.items()), PARAMS_MAX, log)
         return [Refused(0, f"param {name!r}: {reason}") for (name, _), reason in refused]
@@ -95,9 +110,7 @@ class RunWriter:
         return [Refused(0, f"tag {name!r}: {reason}") for (name, _), reason in refused]
 
     def _log_tags(self, some: Sequence[tuple[str, str]]) -> None:
-        from mlflow.entities import RunTag  # noqa: PLC0415
-
-        self._client.log_batch(self._foreign_id, tags=[RunTag(*each) for each in some])
+        self._client.log_batch(self.foreign_id, tags=_tags(some))
 
     def _log_all(
         self, items: Sequence[T], size: int, log: Callable[[Sequence[T]], None]
@@ -106,7 +119,7 @@ class RunWriter:
         for start in range(0, len(items), size):
             refused.extend(self._log_some(items[start : start + size], log))
         if refused:
-            _log.warning("MLflow run %s refuses %d values: %s", self._foreign_id, len(refused), refused[0][1])
+            _log.warning("MLflow run %s refuses %d values: %s", self.foreign_id, len(refused), refused[0][1])
         return refused
 
     def _log_some(self, items: Sequence[T], log: Callable[[Sequence[T]], None]) -> list[tuple[T, str]]:
@@ -145,9 +158,27 @@ class RunWriter:
 
     def _check_is_active(self, refusal: RefusedError) -> None:
         with permanent_errors():
-            stage = self._client.get_run(self._foreign_id).info.lifecycle_stage
+            stage = self._client.get_run(self.foreign_id).info.lifecycle_stage
         if stage != "active":
-            raise RefusedError(f"the MLflow run {self._foreign_id} is deleted") from refusal
+            raise RefusedError(f"the MLflow run {self.foreign_id} is deleted") from refusal
+
+
+def _metrics(points: Iterable[Point]) -> list[Any]:
+    from mlflow.entities import Metric  # noqa: PLC0415
+
+    return [Metric(point.name, point.value, point.at_ms, point.step) for point in points]
+
+
+def _params(params: Iterable[tuple[str, str]]) -> list[Any]:
+    from mlflow.entities import Param  # noqa: PLC0415
+
+    return [Param(*each) for each in params]
+
+
+def _tags(tags: Iterable[tuple[str, str]]) -> list[Any]:
+    from mlflow.entities import RunTag  # noqa: PLC0415
+
+    return [RunTag(*each) for each in tags]
 
 
 class permanent_errors(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as a statement
