@@ -75,6 +75,22 @@ class TestWhatAnEntrySets:
         ]
         assert found == [dollars(each) for each in (2.5, 9, 9, 2.5, 9, 2.5)]
 
+    def test_a_model_only_the_user_knows_is_known_from_its_first_day_up_to_its_last(self, tmp_path):
+        write(
+            tmp_path,
+            '[[price]]\nprovider="openai"\nmodel="house-1"\nfrom=2026-03-01\nuntil=2026-03-02\ninput=9\n',
+        )
+        estimator = CostEstimator.of_folder(tmp_path)
+        day_ns = 86_400 * 10**9
+        found = [
+            estimator.price(provider="openai", model="house-1", usage=Usage(MILLION), at_unix_ns=at)
+            for at in (AT - 1, AT, AT + day_ns - 1, AT + day_ns, AT, AT - 1)
+        ]
+        assert [price.cost_nanos if price.is_known else None for price in found] == [
+            *(None, dollars(9), dollars(9)),
+            *(None, dollars(9), None),
+        ]
+
     def test_a_tier_has_its_own_price_and_the_standard_price_does_not_touch_it(self, tmp_path):
         write(
             tmp_path,

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Collection
 from operator import mul
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from configurable_agents.observability import installed_table, user_prices
 from configurable_agents.observability import usage as codes
@@ -36,6 +36,8 @@ CARDS_MAX = 4_096
 """Models (by provider, tier and batch) whose cards are kept; at the limit the oldest is forgotten."""
 UNKNOWN_MAX = 4_096
 """Unknown models remembered as such, apart from the cards: a flood of odd names displaces no card."""
+NS_PER_DAY = 86_400 * 10**9
+"""A model is unknown for a day (UTC): the user's prices begin and end with one."""
 CARD_SPANS_MAX = 16
 """Spans of time kept for one of them; at the limit the oldest is forgotten."""
 COST_NANOS_MAX = 2**63 - 1
@@ -80,7 +82,7 @@ class CostEstimator:
     def __init__(self, table: PriceTable | None = None) -> None:
         self._table: PriceTable = GenaiPriceTable() if table is None else table
         self._cards: dict[_CardKey, tuple[RateCard, ...]] = {}
-        self._unknown: dict[_CardKey, None] = {}
+        self._unknown: dict[_UnknownKey, None] = {}
         self._lock = threading.Lock()
 
     def price(
@@ -125,7 +127,7 @@ class CostEstimator:
         for card in self._cards.get(key, ()):
             if card.valid_from_unix_ns <= at_unix_ns < card.valid_until_unix_ns:
                 return card
-        return None if key in self._unknown else self._look_up(key, at_unix_ns)
+        return None if (*key, at_unix_ns // NS_PER_DAY) in self._unknown else self._look_up(key, at_unix_ns)
 
     @classmethod
     def of_folder(cls, folder: Path) -> CostEstimator:
@@ -158,8 +160,9 @@ class CostEstimator:
         card = self._ask_table(key, at_unix_ns)
         with self._lock:
             if card is None:
-                _make_room(self._unknown, key, UNKNOWN_MAX)
-                self._unknown[key] = None
+                unknown = (*key, at_unix_ns // NS_PER_DAY)
+                _make_room(self._unknown, unknown, UNKNOWN_MAX)
+                self._unknown[unknown] = None
             else:
                 _make_room(self._cards, key, CARDS_MAX)
                 self._cards[key] = (*self._cards.get(key, ())[-(CARD_SPANS_MAX - 1) :], card)
@@ -181,9 +184,11 @@ class CostEstimator:
 
 
 _CardKey = tuple[str, str, str, bool]
+_UnknownKey = tuple[str, str, str, bool, int]
+_Key = TypeVar("_Key")
 
 
-def _make_room(entries: dict[_CardKey, Any], key: _CardKey, entries_max: int) -> None:
+def _make_room(entries: dict[_Key, Any], key: _Key, entries_max: int) -> None:
     """Forgets the oldest; called with the lock held."""
     while key not in entries and len(entries) >= entries_max:
         del entries[next(iter(entries))]
