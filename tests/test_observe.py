@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -344,6 +344,56 @@ def test_a_forked_child_that_leaves_the_block_records_nothing_of_the_run(tmp_pat
         "NodeFinished",
         "RunFinished",
     ]
+
+
+def test_a_forked_child_tracks_calls_whatever_its_parent_was_in_the_middle_of(tmp_path: Path) -> None:
+    """The locks of a run may be held by threads that are not in the child."""
+    said = tmp_path / "said"
+    child = 0
+    with observe_run(recorder=MemoryRecorder()) as run:
+        run.track_call("openai", "gpt-4o", OPENAI_RESPONSE)
+        with run._tracker_lock, run.tracker._lock, run.tracker.estimator._lock:
+            child = in_child(lambda: forked_calls(run, said))
+        os.waitpid(child, 0)
+    assert said.read_text() == "2 calls"
+
+
+def forked_calls(run: Run, said: Path) -> None:
+    """In a thread of its own, which none of the locks belongs to."""
+    thread = threading.Thread(
+        target=run.track_call, args=("openai", "gpt-4o-mini", {**OPENAI_RESPONSE, "id": "2"}), daemon=True
+    )
+    thread.start()
+    thread.join(30)
+    if not thread.is_alive():
+        said.write_text(f"{run.cost_summary().totals.calls} calls")
+
+
+def test_a_stream_that_was_open_at_a_fork_is_recorded_by_the_parent_only(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    recorder = MemoryRecorder()
+    with observe_run(recorder=recorder) as run:
+        stream = run.track_stream(iter([OPENAI_RESPONSE]), provider="openai", model="gpt-4o")
+
+        def read_on() -> None:
+            list(stream)
+            run.finish(None)
+            said.write_text(f"{len(recorder.calls)} calls")
+
+        os.waitpid(in_child(read_on), 0)
+        list(stream)
+    assert said.read_text() == "0 calls"
+    assert len(recorder.calls) == 1
+
+
+def in_child(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return child
 
 
 # --- LLM calls --------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import suppress
 from contextvars import Token
 from dataclasses import replace
-from threading import Lock
+from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast, overload
 from weakref import WeakSet
@@ -44,6 +44,7 @@ from configurable_agents.runtime.arguments import (
 )
 from configurable_agents.runtime.bottlenecks import BottleneckAnalyzer
 from configurable_agents.runtime.critical_path import Span
+from configurable_agents.runtime.fork_safety import repair_after_fork
 from configurable_agents.runtime.names import (
     checked_name,
     checked_run_id,
@@ -218,9 +219,11 @@ class Run:
         self._finished: RunFinished | None = None
         self._estimator = estimator
         self._tracker: MultiProviderCostTracker | None = None
-        self._tracker_lock = Lock()
+        self._tracker_lock = RLock()
+        """Reentrant: the garbage collector may track a dropped stream while its thread is inside."""
         self._unreadable_calls = 0
         self._streams: WeakSet[TrackedStream[Any] | TrackedAsyncStream[Any]] = WeakSet()
+        repair_after_fork(self)
         self._record(self._started)
         self._tell_recorder("attach")
 
@@ -495,6 +498,14 @@ class Run:
         )
         self._record(self._finished)
         self._tell_recorder("detach")
+
+    def after_fork_in_child(self) -> None:
+        """Streams that the parent process opened are the parent's to record, as its nodes are."""
+        self._tracker_lock = RLock()
+        if self._tracker is not None:
+            self._tracker.after_fork_in_child()
+        for stream in list(self._streams):
+            stream.leave_to_parent()
 
     def _record(self, event: Event) -> None:
         recorder = self.scope.recorder

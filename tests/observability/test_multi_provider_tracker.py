@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -276,6 +277,32 @@ def test_calls_of_many_threads_are_all_counted() -> None:
         thread.join()
     totals = tracker.summary().totals
     assert (totals.calls, totals.priced_calls, totals.cost_nanos) == (1_600, 800, 800 * 7_500_000)
+
+
+@pytest.mark.parametrize("at", ["_add_up", "_add_once", "_add", "summary", "_look_up", "_make_room"])
+def test_a_call_tracked_in_the_middle_of_another_is_counted_and_waits_for_nothing(at: str) -> None:
+    """As by the garbage collector or a signal handler: between any two steps of the same thread."""
+    tracker = MultiProviderCostTracker(counts_responses_once=True)
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    inner: list[str] = []
+
+    def step(frame: Any, event: str, _: object) -> None:
+        if event in ("call", "return") and frame.f_code.co_name == at and not inner:
+            inner.append("called")
+            tracker.track_call("openai", "gpt-4o", {"id": "inner", "usage": usage})
+
+    def work() -> None:
+        sys.setprofile(step)
+        tracker.track_call("openai", "gpt-4o-mini", {"id": "outer", "usage": usage})
+        tracker.summary()
+        sys.setprofile(None)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert inner
+    assert tracker.summary().totals.calls == 2
 
 
 def test_models_beyond_the_limit_are_added_up_together() -> None:

@@ -83,7 +83,8 @@ class CostEstimator:
         self._table: PriceTable = GenaiPriceTable() if table is None else table
         self._cards: dict[_CardKey, tuple[RateCard, ...]] = {}
         self._unknown: dict[_UnknownKey, None] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """Reentrant: the garbage collector may price a dropped stream while its thread is inside."""
 
     def price(
         self,
@@ -144,6 +145,10 @@ class CostEstimator:
             self._cards, self._unknown = {}, {}
         return True
 
+    def after_fork_in_child(self) -> None:
+        """The lock may be held by a thread that is not here."""
+        self._lock = threading.RLock()
+
     def load(self) -> None:
         """Has the table loaded, which the first price would do otherwise: it takes some 0.2 s."""
         _ = self._table.version
@@ -157,15 +162,16 @@ class CostEstimator:
         return self._table.version
 
     def _look_up(self, key: _CardKey, at_unix_ns: int) -> RateCard | None:
+        all_cards, all_unknown = self._cards, self._unknown  # those of now: prices may change meanwhile
         card = self._ask_table(key, at_unix_ns)
         with self._lock:
             if card is None:
                 unknown = (*key, at_unix_ns // NS_PER_DAY)
-                _make_room(self._unknown, unknown, UNKNOWN_MAX)
-                self._unknown[unknown] = None
+                _make_room(all_unknown, unknown, UNKNOWN_MAX)
+                all_unknown[unknown] = None
             else:
-                _make_room(self._cards, key, CARDS_MAX)
-                self._cards[key] = (*self._cards.get(key, ())[-(CARD_SPANS_MAX - 1) :], card)
+                _make_room(all_cards, key, CARDS_MAX)
+                all_cards[key] = (*all_cards.get(key, ())[-(CARD_SPANS_MAX - 1) :], card)
         return card
 
     def _ask_table(self, key: _CardKey, at_unix_ns: int) -> RateCard | None:
@@ -191,7 +197,7 @@ _Key = TypeVar("_Key")
 def _make_room(entries: dict[_Key, Any], key: _Key, entries_max: int) -> None:
     """Forgets the oldest; called with the lock held."""
     while key not in entries and len(entries) >= entries_max:
-        del entries[next(iter(entries))]
+        entries.pop(next(iter(entries)), None)
 
 
 _STATED = "stated by the provider"

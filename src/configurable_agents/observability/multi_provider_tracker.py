@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,7 +81,9 @@ class _Counted(NamedTuple):
 class MultiProviderCostTracker:
     """Reads, prices and totals calls of any provider. Thread-safe; memory is bounded by `MODELS_MAX`.
 
-    Odd responses never raise: they are counted as calls without usage or without a price.
+    Odd responses never raise: they are counted as calls without usage or without a price. Calls are queued,
+    which is atomic, and added up by whoever has the lock: a call tracked by the garbage collector (a dropped
+    stream) or a signal handler never waits for a lock that its own thread holds.
     """
 
     def __init__(
@@ -96,6 +99,8 @@ class MultiProviderCostTracker:
         self._estimator = CostEstimator() if estimator is None else estimator
         self._totals: dict[tuple[str, str], CallTotals] = {}
         self._responses: dict[str, _Counted] = {}
+        self._pending: deque[tuple[AssessedCall, bool]] = deque()
+        """Calls that wait to be added up, each with whether it failed."""
         self._lock = threading.Lock()
 
     @property
@@ -153,11 +158,27 @@ class MultiProviderCostTracker:
         )
 
     def add(self, assessed: AssessedCall, *, failed: bool = False) -> dict[str, Any]:
-        """Adds an assessed call to the totals and returns its figures."""
-        price = assessed.price
-        totals = CallTotals.of_call(assessed.reading.usage, price.status, price.cost_nanos, failed=failed)
-        key = (assessed.provider, assessed.model)
-        with self._lock:
+        """Adds an assessed call to the totals and returns its figures. Never waits."""
+        self._pending.append((assessed, failed))
+        if self._lock.acquire(blocking=False):
+            try:
+                self._add_up()
+            finally:
+                self._lock.release()
+        return assessed.to_json()
+
+    def after_fork_in_child(self) -> None:
+        """The locks may be held by threads that are not here."""
+        self._lock = threading.Lock()
+        self._estimator.after_fork_in_child()
+
+    def _add_up(self) -> None:
+        """With the lock held. Takes what is queued meanwhile as well."""
+        while self._pending:
+            assessed, failed = self._pending.popleft()
+            price = assessed.price
+            totals = CallTotals.of_call(assessed.reading.usage, price.status, price.cost_nanos, failed=failed)
+            key = (assessed.provider, assessed.model)
             if key not in self._totals and len(self._totals) >= MODELS_MAX:
                 key = (OTHER_NAME, OTHER_NAME)
             if self._counts_responses_once and identifies_call(
@@ -166,7 +187,6 @@ class MultiProviderCostTracker:
                 self._add_once(assessed, key, totals, failed=failed)
             else:
                 self._add(key, totals)
-        return assessed.to_json()
 
     def _add_once(
         self, assessed: AssessedCall, key: tuple[str, str], totals: CallTotals, *, failed: bool
@@ -201,6 +221,7 @@ class MultiProviderCostTracker:
     def summary(self) -> CostSummary:
         """The totals of all calls added so far, as of one moment."""
         with self._lock:
+            self._add_up()
             totals = dict(self._totals)
         return CostSummary.of(ModelCost(provider, model, part) for (provider, model), part in totals.items())
 

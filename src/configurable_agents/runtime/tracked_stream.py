@@ -50,6 +50,11 @@ class _Measured:
         complete = self._accumulator.is_complete
         self._end(Status.OK if complete else Status.CANCELLED)
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: whatever becomes of the stream here, the process that opened it records it."""
+        self._settling = Lock()
+        self._is_settled = True
+
     def _seen(self, chunk: object) -> None:
         self._accumulator.add(chunk)
         if not self._first_token_ns and self._accumulator.has_output:
