@@ -213,3 +213,24 @@ def test_folded_stacks_weigh_self_time_or_cost(timeline):
         "right 300000",
     ]
     assert folded(timeline, weight="cost") == ["join 10000000", "left 20000000"]
+
+
+def test_folded_stacks_hold_executions_that_begin_at_the_same_instant(timeline):
+    """Clocks of milliseconds say so of most executions and what is around them."""
+    start = timeline.run.started_unix_ns
+    spans = (
+        TimelineSpan(1, 0, "outer", start, 9_000, Status.OK, 1),
+        TimelineSpan(2, 1, "inner", start, 6_000, Status.OK, 1),
+        TimelineSpan(3, 2, "innermost", start, 1_000, Status.OK, 1),
+    )
+    found = folded(replace(timeline, spans=spans, calls=(), ended_unix_ns=start + 9_000))
+    assert found == ["outer 3", "outer;inner 5", "outer;inner;innermost 1"]
+
+
+def test_executions_shorter_than_a_microsecond_add_up_in_folded_stacks(timeline):
+    start = timeline.run.started_unix_ns
+    spans = tuple(
+        TimelineSpan(number + 1, 0, "tiny", start + 1_000 * number, 900, Status.OK, 1)
+        for number in range(1_000)
+    )
+    assert folded(replace(timeline, spans=spans, calls=(), ended_unix_ns=start + 10**6)) == ["tiny 900"]

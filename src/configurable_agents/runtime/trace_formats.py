@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from configurable_agents.runtime.schedule import RUN
+from configurable_agents.runtime.schedule import RUN, Schedule
 from configurable_agents.runtime.self_time import self_times
 from configurable_agents.runtime.timeline import OUTSIDE, Timeline, TimelineCall
 from configurable_agents.runtime.timeline_rows import WaterfallRow, waterfall
@@ -151,20 +151,31 @@ def folded(timeline: Timeline, *, weight: Literal["time", "cost"] = "time") -> l
     """
     schedule = timeline.schedule()
     if weight == "time":
-        values = {span: ns // NS_PER_US for span, ns in self_times(schedule.spans).items()}
+        values, unit = self_times(schedule.spans), NS_PER_US
     else:
-        values = {span: cost.nanos for span, cost in timeline.costs().items()}
-    stacks: list[str] = []
+        values, unit = {span: cost.nanos for span, cost in timeline.costs().items()}, 1
     sums: dict[str, int] = {}
-    for index, span in enumerate(schedule.spans):
-        owner = schedule.launchers[index]
-        above = "" if owner == RUN else f"{stacks[owner]};"
-        stacks.append(above + _frame(span.node_id))
-        if values.get(span.span_id):
-            sums[stacks[index]] = sums.get(stacks[index], 0) + values[span.span_id]
+    for span, stack in zip(schedule.spans, _stacks(schedule), strict=True):
+        sums[stack] = sums.get(stack, 0) + values.get(span.span_id, 0)
     if weight == "cost" and values.get(OUTSIDE):
         sums["(no node)"] = values[OUTSIDE]
-    return [f"{stack} {value}" for stack, value in sorted(sums.items())]
+    return [f"{stack} {value // unit}" for stack, value in sorted(sums.items()) if value >= unit]
+
+
+def _stacks(schedule: Schedule) -> list[str]:
+    """Of each execution. One that begins at the same instant as the one around it may come before it."""
+    stacks: dict[int, str] = {}
+    for first in range(len(schedule.spans)):
+        waiting = [first]
+        while waiting:
+            index = waiting[-1]
+            owner = schedule.launchers[index]
+            if owner == RUN or owner in stacks:
+                above = "" if owner == RUN else f"{stacks[owner]};"
+                stacks[waiting.pop()] = above + _frame(schedule.spans[index].node_id)
+            else:
+                waiting.append(owner)
+    return [stacks[index] for index in range(len(schedule.spans))]
 
 
 def _frame(name: str) -> str:
