@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configurable_agents.obsd.ledger import queries
+from configurable_agents.obsd.ledger.cost_groups import grouped_costs
 from configurable_agents.telemetry import Usage
 from configurable_agents.wire.report_records import Scope
 
@@ -57,6 +58,24 @@ def test_the_same_id_in_another_run_or_from_a_local_server_is_another_call(book:
     )
     found = totals(book)
     assert (found.calls, found.merged_calls) == (6, 0)
+
+
+def test_calls_of_a_local_server_are_not_further_reports_where_others_are(book: Any, events: Any) -> None:
+    local = {"provider": "ollama", "model": "llama3", "response_id": "chatcmpl-7"}
+    book.commit(
+        [
+            events.call("a", response_id="resp-1"),
+            events.call("b", response_id="resp-1"),
+            events.call("c", **local),
+            events.call("d", **local),
+        ]
+    )
+    found = book.ask(grouped_costs, Scope(), ("provider",))
+    assert {group.values[0]: group.totals.merged_calls for group in found.groups} == {
+        "openai": 1,
+        "ollama": 0,
+    }
+    assert found.totals.merged_calls == totals(book).merged_calls == 1
 
 
 counts = st.lists(st.integers(0, 3), min_size=9, max_size=9)

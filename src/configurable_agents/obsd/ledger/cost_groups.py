@@ -59,8 +59,8 @@ SELECT {_KEY}, COUNT(*), SUM(c.cost_nanos), SUM(c.input_tokens), SUM(c.cache_rea
 
 _MERGED = f"""
 SELECT {_KEY}, (
-    SELECT COUNT(*) - 1 FROM llm_calls o
-    WHERE o.run = c.run AND o.response_id = c.response_id AND o.response_id <> ''
+    SELECT COUNT(*) FROM llm_calls o
+    WHERE o.run = c.run AND o.response_id = c.response_id AND o.response_id <> '' AND NOT o.counted
 )
 {_FROM} AND c.counted AND c.response_id <> '' AND c.run IN (SELECT run FROM llm_calls WHERE NOT counted)
 """
