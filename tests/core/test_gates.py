@@ -8,7 +8,12 @@ import pytest
 
 from configurable_agents.core.checks import Checked, workflow_of
 from configurable_agents.core.readiness import check_ready
-from configurable_agents.errors import ConfigurationError, MissingPackageError, WorkflowFailedError
+from configurable_agents.errors import (
+    ConfigurationError,
+    MissingPackageError,
+    WorkflowFailedError,
+    WorkflowInvalidError,
+)
 from configurable_agents.runtime.executor import RunOptions, WorkflowResult, run_workflow_from_config
 from configurable_agents.testing import MemoryRecorder
 
@@ -62,6 +67,26 @@ def test_a_gate_cannot_judge_a_cost_that_is_not_known_and_says_so(
     config["config"]["gates"]["gates"] = [{"metric": "cost_usd", bound: 1.0}]
     result = run_workflow_from_config(config, {"name": "Ada"}, RunOptions(recorder=MemoryRecorder()))
     assert [warning for warning in result.warnings if "knows nothing of" in warning]
+
+
+@pytest.mark.parametrize("bound", ["max", "min"])
+def test_a_gate_cannot_judge_tokens_of_calls_without_usage_and_says_so(
+    data: Any, provider: Any, answer: Any, bound: str
+) -> None:
+    """A call that the provider refused, and the one that took its place."""
+    refused = answer(content="slower", status=429, headers={"retry-after": "0"})
+    provider.answers(refused, answer(tokens=(10_000, 1_000)))
+    config = two_calls(data, maximum=1.0, on_fail="fail")
+    config["config"]["gates"]["gates"] = [{"metric": "total_tokens", bound: 30_000}]
+    result = run_workflow_from_config(config, {"name": "Ada"}, RunOptions(recorder=MemoryRecorder()))
+    assert result.costs.totals.no_usage_calls == 1
+    assert result.warnings == ("the gate on total_tokens knows nothing of 1 call without usage",)
+
+
+@pytest.mark.parametrize("bound", [float("nan"), float("inf")])
+def test_a_bound_that_nothing_can_cross_is_refused(data: Any, bound: float) -> None:
+    with pytest.raises(WorkflowInvalidError, match="finite number"):
+        workflow_of(two_calls(data, maximum=bound, on_fail="fail"))
 
 
 def test_a_missing_package_is_said_before_the_run_begins(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from configurable_agents.core.schema import Gate, Gates
 from configurable_agents.errors import GateFailedError
+from configurable_agents.observability.cost_summary import plural
 from configurable_agents.observe import Run
 from configurable_agents.telemetry import NANOS_PER_USD
 
@@ -44,18 +45,21 @@ class GateKeeper:
             "total_tokens": float(totals.usage.total_tokens),
             "duration_ms": duration_ns / NS_PER_MS,
         }
-        unpriced = totals.calls - totals.covered_calls
+        unknown = {
+            "cost_usd": (totals.calls - totals.covered_calls, "a known price"),
+            "total_tokens": (totals.no_usage_calls, "usage"),
+        }
         for gate in self._gates.gates:
             value = values[gate.metric]
-            lower_bound = gate.metric == "cost_usd" and unpriced > 0
+            unknown_calls, lack = unknown.get(gate.metric, (0, ""))
+            lower_bound = unknown_calls > 0
             if gate.max is not None and value > gate.max:
                 yield gate, f"{gate.metric} is {value:,.6g}, more than the gate's {gate.max:g}"
             elif gate.min is not None and value < gate.min and not lower_bound:
                 yield gate, f"{gate.metric} is {value:,.6g}, less than the gate's {gate.min:g}"
             elif lower_bound:
-                self._warn_once(
-                    f"the gate on cost_usd knows nothing of {unpriced} calls without a known price"
-                )
+                calls = plural(unknown_calls, "call")
+                self._warn_once(f"the gate on {gate.metric} knows nothing of {calls} without {lack}")
 
     def _close(self, gate: Gate, sentence: str) -> None:
         if self._gates.on_fail == "fail":
