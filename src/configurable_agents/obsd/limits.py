@@ -38,6 +38,10 @@ BATCHES_IN_FLIGHT_MAX = 64
 STREAM_PRODUCERS_MAX = 64
 """Producers one stream may speak for. A further one ends the stream (INVALID_ARGUMENT)."""
 
+PRODUCERS_REMEMBERED_MAX = 100_000
+"""Producers that are not connected of whom it is known when they were, and as many that send single batches.
+The one heard of longest ago is forgotten: its run in flight is given up after the time that holds for all."""
+
 STREAMS_MAX = 1024
 """Concurrent RPCs of all connections. Further ones are answered RESOURCE_EXHAUSTED."""
 

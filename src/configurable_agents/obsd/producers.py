@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 
+from configurable_agents.obsd import limits
+
 
 class Producers:
-    """For the daemon's event loop only. Bounded by the connections; who left is forgotten after a while."""
+    """For the daemon's event loop only. Bounded by the connections and `PRODUCERS_REMEMBERED_MAX`; who left
+    is forgotten after a while."""
 
     LEFT_KEPT_S = 3600
 
@@ -15,6 +18,7 @@ class Producers:
         self._left: dict[bytes, float] = {}
         """When a producer that is not connected was, in monotonic seconds; the longest ago first."""
         self._unary: dict[bytes, float] = {}
+        """The same of those that sent a single batch."""
         self.began = time.monotonic()
 
     def __len__(self) -> int:
@@ -52,5 +56,7 @@ class Producers:
     def _prune(self) -> None:
         oldest = time.monotonic() - self.LEFT_KEPT_S
         for heard in (self._left, self._unary):
-            while heard and next(iter(heard.values())) < oldest:
+            while heard and (
+                len(heard) > limits.PRODUCERS_REMEMBERED_MAX or next(iter(heard.values())) < oldest
+            ):
                 del heard[next(iter(heard))]
