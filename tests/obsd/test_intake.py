@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -332,3 +333,62 @@ async def test_a_commit_is_never_cancelled(book: Any, events: Any) -> None:
         tasks.cancel_scope.cancel()
     assert book.rows("SELECT COUNT(*) FROM node_executions") in ([(5000,)], [(0,)])
     assert len(finished) == book.rows("SELECT COUNT(*) FROM node_executions")[0][0] // 5000
+
+
+async def test_a_caller_that_grpc_cancels_does_not_let_another_into_the_ledger() -> None:
+    """The scopes of anyio do not hold against it: what comes next must wait all the same."""
+    write = WriterThread(lambda error: pytest.fail(str(error)))
+    begun, may_end = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def hold() -> None:
+        begun.set()
+        may_end.wait()
+        ended.append("first")
+
+    first = asyncio.create_task(write(hold))
+    await anyio.to_thread.run_sync(begun.wait)
+    first.cancel()
+    second = asyncio.create_task(write(ended.append, "second"))
+    for _ in range(100):
+        await anyio.to_thread.run_sync(bool)
+    may_end.set()
+    await second
+    assert ended == ["first", "second"]
+    assert first.cancelled()
+
+
+async def test_the_failure_of_a_call_whose_caller_is_gone_is_told() -> None:
+    told: list[Exception] = []
+    write = WriterThread(told.append)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        begun.set()
+        may_end.wait()
+        raise LedgerError("the disk failed")
+
+    first = asyncio.create_task(write(fail))
+    await anyio.to_thread.run_sync(begun.wait)
+    first.cancel()
+    may_end.set()
+    with pytest.raises(LedgerError, match="the disk failed"):
+        await write(pytest.fail, "written to")
+    assert [str(error) for error in told] == ["the disk failed", "the disk failed"]
+
+
+async def test_closing_the_writer_waits_for_a_call_whose_caller_is_gone() -> None:
+    write = WriterThread(lambda error: pytest.fail(str(error)))
+    begun, may_end = threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def hold() -> None:
+        begun.set()
+        ended.append(may_end.wait())
+
+    first = asyncio.create_task(write(hold))
+    await anyio.to_thread.run_sync(begun.wait)
+    first.cancel()
+    asyncio.get_running_loop().call_soon(may_end.set)
+    await anyio.to_thread.run_sync(write.close)
+    assert ended == [True]

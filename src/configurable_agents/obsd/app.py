@@ -9,7 +9,8 @@ import signal
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from configurable_agents.client.home import Home, ensure_private_folder
 from configurable_agents.errors import AlreadyRunningError, DaemonStartError, LedgerError, LedgerNotNowError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.accounts import AccountsServicer, add_accounts
+from configurable_agents.obsd.completion import to_its_end
 from configurable_agents.obsd.config import Settings, load_settings
 from configurable_agents.obsd.dead_letters import DeadLetterOffice
 from configurable_agents.obsd.disk import DiskGuard
@@ -182,6 +184,10 @@ class Daemon:
         )
 
     async def run(self, ready: Callable[[], None]) -> None:
+        with closing(self._write):
+            await self._run(ready)
+
+    async def _run(self, ready: Callable[[], None]) -> None:
         await self._keeper.remember()
         async with anyio.create_task_group() as commits:
             commits.start_soon(self._intake.run)
@@ -281,20 +287,17 @@ class WriterThread:
     def __init__(self, failed: Callable[[Exception], None]) -> None:
         self._failed = failed
         self._failure: LedgerError | None = None
-        self._limiter = anyio.CapacityLimiter(1)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
 
     async def __call__(self, method: Callable[..., T], *arguments: Any) -> T:
-        outcome: T
-        try:
-            with anyio.CancelScope(shield=True):
-                call = partial(self._call, method, *arguments)
-                outcome = await anyio.to_thread.run_sync(call, limiter=self._limiter)
-        except LedgerNotNowError:
-            raise
-        except LedgerError as error:
-            self._failed(error)
-            raise
-        return outcome
+        loop = asyncio.get_running_loop()
+        call: asyncio.Future[T] = loop.run_in_executor(self._thread, self._call, method, *arguments)
+        call.add_done_callback(self._look_at)
+        return await to_its_end(call)
+
+    def close(self) -> None:
+        """Waits for the call at hand. There is none after it."""
+        self._thread.shutdown(cancel_futures=True)
 
     def _call(self, method: Callable[..., T], *arguments: Any) -> T:
         """In the thread, so that a call that waited meanwhile sees the failure of the one before it."""
@@ -307,6 +310,12 @@ class WriterThread:
         except LedgerError as error:
             self._failure = error
             raise
+
+    def _look_at(self, call: asyncio.Future[Any]) -> None:
+        """Before its caller hears of it, who may be gone."""
+        error = None if call.cancelled() else call.exception()
+        if isinstance(error, LedgerError) and not isinstance(error, LedgerNotNowError):
+            self._failed(error)
 
 
 class Health:

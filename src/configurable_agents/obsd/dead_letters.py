@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import anyio
-
 from configurable_agents.errors import InvalidValueError
 from configurable_agents.obsd import limits
+from configurable_agents.obsd.completion import to_its_end
 from configurable_agents.obsd.ledger import dead_letters as letters
 from configurable_agents.obsd.ledger.dead_letters import LetterState
 from configurable_agents.obsd.ledger.scopes import resolve, retired_runs
@@ -57,16 +56,21 @@ class DeadLetterOffice:
             raise InvalidValueError("say which run is to be exported again as a whole: --run")
         run = await self._readers.ask(partial(_run_with_rows, wanted=wanted))
         exporter = wanted.exporter or self._exporter
+        return await to_its_end(self._retry_run(exporter, run))
+
+    async def _retry_run(self, exporter: str, run: int) -> int:
         count = await self._write(self._ledger.retry_whole_run, exporter, run, time.time_ns())
         self._changed()
         return count
 
     async def _change(self, wanted: DeadLetterFilter, state: LetterState) -> int:
         """In small steps, between which events are taken in. What was cut short can be repeated."""
+        return await to_its_end(self._change_all(wanted, state))
+
+    async def _change_all(self, wanted: DeadLetterFilter, state: LetterState) -> int:
         count, at_unix_ns = 0, time.time_ns()
-        with anyio.CancelScope(shield=True):
-            while some := await self._write(self._ledger.change_dead_letters, wanted, state, at_unix_ns):
-                count += some
+        while some := await self._write(self._ledger.change_dead_letters, wanted, state, at_unix_ns):
+            count += some
         if count and state is LetterState.RETRYING:
             self._changed()
         return count

@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 
 from configurable_agents.client.home import Home
+from configurable_agents.obsd.completion import to_its_end
 from configurable_agents.obsd.ledger import purging
 from configurable_agents.obsd.ledger.writer import SqliteLedger
 from configurable_agents.obsd.lifecycle import Write
@@ -63,13 +64,15 @@ class Purger:
             if not apply:
                 return report
             async with self._export_paused():
-                with anyio.CancelScope(shield=True):
-                    events = await self._write(self._ledger.purge, report.run_id)
-                    self._forget(report.run_id)
-                    bytes_removed = await self._fold_in()
-            await anyio.to_thread.run_sync(blot_out, self._home.log, report.run_id)
-            _log.info("purged a run of %d events", events)
-            return replace(report, events=events, purged=True, bytes_removed=bytes_removed)
+                return await to_its_end(self._remove(report))
+
+    async def _remove(self, report: PurgeReport) -> PurgeReport:
+        events = await self._write(self._ledger.purge, report.run_id)
+        self._forget(report.run_id)
+        bytes_removed = await self._fold_in()
+        await anyio.to_thread.run_sync(blot_out, self._home.log, report.run_id)
+        _log.info("purged a run of %d events", events)
+        return replace(report, events=events, purged=True, bytes_removed=bytes_removed)
 
     async def _fold_in(self) -> bool:
         for _ in range(FOLD_IN_TRIES):

@@ -11,6 +11,7 @@ import anyio
 import grpc.aio
 
 from configurable_agents.errors import AgentsObsError
+from configurable_agents.obsd.completion import to_its_end
 from configurable_agents.obsd.ledger import repricing as prices
 from configurable_agents.obsd.ledger.writer import SqliteLedger
 from configurable_agents.obsd.lifecycle import Write
@@ -67,8 +68,8 @@ class Repricer:
             models: tuple[ModelRepricing, ...] = ()
             changed_runs = 0
             for run, run_id in runs:
-                with anyio.CancelScope(shield=apply):
-                    mine = await self._reprice_run(run, run_id, order)
+                work = self._reprice_run(run, run_id, order)
+                mine = await (to_its_end(work) if apply else work)
                 changed_runs += any(entry.changed_calls for entry in mine)
                 models = added_up((*models, *mine))
         return RepricingReport(models, len(runs), changed_runs, apply, version)
