@@ -337,6 +337,40 @@ def test_metrics_tell_the_costs_where_the_exact_tag_is_missing(experiment: Exper
     assert report["tokens"] is report["by_provider"]["house"]["models"]["m"]["tokens"] is None
 
 
+TOTALS_ONLY = {
+    "model/openai/gpt-4o/cost_usd": 0.25,
+    "model/openai/gpt-4o/tokens": 100,
+    "model/openai/gpt-4o/calls": 3,
+}
+
+
+def test_classes_of_tokens_that_are_not_known_stay_so_in_a_sum(experiment: Experiment) -> None:
+    run: Any = experiment.client.get_run(experiment.run(**TOTALS_ONLY))
+    tracker = MultiProviderCostTracker()
+    tracker.track_call("openai", "gpt-4o", GPT)
+    for runs in ([run], [run, tracker.get_cost_summary()], [experiment.report()]):
+        summed = tracker.get_cost_summary(runs)
+        assert summed["tokens"] is summed["by_provider"]["openai"]["models"]["gpt-4o"]["tokens"] is None
+
+
+def test_a_run_that_went_on_from_totals_alone_claims_no_classes(
+    experiment: Experiment, tracker: MLFlowTracker
+) -> None:
+    run_id = experiment.run(**TOTALS_ONLY)
+    tracker.track_provider_call("openai", "gpt-4o", GPT, run_id=run_id)
+    assert tracker.get_workflow_cost_summary(run_id)["tokens"] is None
+    written = tracker.log_workflow_summary(run_id)
+    assert (written["total_tokens"], written["tokens"]) == (1_600, None)
+    report = experiment.report()
+    assert (report["total_tokens"], report["call_count"], report["tokens"]) == (1_600, 4, None)
+
+
+def test_a_cost_that_is_no_amount_of_money_is_not_known(experiment: Experiment) -> None:
+    experiment.run(**{**TOTALS_ONLY, "model/openai/gpt-4o/cost_usd": math.nan})
+    report = experiment.report()
+    assert (report["total_cost_usd"], report["coverage"]["unpriced_calls"]) == (None, 3)
+
+
 def test_provider_metrics_tell_the_costs_where_models_are_missing(experiment: Experiment) -> None:
     experiment.run(provider_openai_cost_usd=0.5, provider_openai_tokens=7, total_cost_usd=0.5)
     report = experiment.report()

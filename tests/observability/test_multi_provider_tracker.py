@@ -25,7 +25,7 @@ from configurable_agents.observability.multi_provider_tracker import (
     MODELS_MAX,
     OTHER_NAME,
     MultiProviderCostTracker,
-    merged_summaries,
+    merged_costs,
     summary_from_json,
 )
 from configurable_agents.observability.usage import read_usage
@@ -337,7 +337,7 @@ def test_what_is_no_summary_is_refused(wrong: list[Any]) -> None:
 
 
 def test_no_runs_cost_nothing() -> None:
-    assert merged_summaries([]) == CostSummary()
+    assert merged_costs([]).summary == CostSummary()
 
 
 statuses = st.sampled_from(list(PriceStatus))

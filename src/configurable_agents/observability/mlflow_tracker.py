@@ -32,7 +32,11 @@ from configurable_agents.errors import (
 from configurable_agents.observability import mlflow_names as names
 from configurable_agents.observability.cost_estimator import COST_NANOS_MAX
 from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost, sum_totals
-from configurable_agents.observability.multi_provider_tracker import AssessedCall, MultiProviderCostTracker
+from configurable_agents.observability.multi_provider_tracker import (
+    AssessedCall,
+    MultiProviderCostTracker,
+    report_json,
+)
 from configurable_agents.observability.providers import UNKNOWN_PROVIDER
 from configurable_agents.telemetry import NANOS_PER_USD, Usage
 
@@ -210,15 +214,15 @@ def _totals(figures: Mapping[str, float]) -> CallTotals:
     """A group without a cost has calls without a price; the class of its tokens is not known."""
     tokens = _whole(figures.get("tokens", 0.0))
     calls = _whole(figures.get("calls", 0.0))
-    cost = figures.get("cost_usd")
-    unpriced = calls if cost is None else min(_whole(figures.get("unpriced_calls", 0.0)), calls)
+    cost_nanos = _nanos(figures["cost_usd"]) if "cost_usd" in figures else None
+    unpriced = calls if cost_nanos is None else min(_whole(figures.get("unpriced_calls", 0.0)), calls)
     return CallTotals(
         calls=calls,
-        cost_nanos=0 if cost is None else _nanos(cost),
+        cost_nanos=cost_nanos or 0,
         usage=Usage(input_tokens=tokens),
         priced_calls=calls - unpriced,
         unpriced_calls=unpriced,
-        unpriced_tokens=tokens if cost is None else 0,
+        unpriced_tokens=tokens if cost_nanos is None else 0,
     )
 
 
@@ -226,10 +230,10 @@ def _whole(value: float) -> int:
     return round(value) if math.isfinite(value) and value > 0 else 0
 
 
-def _nanos(dollars: float) -> int:
-    """Foreign metrics hold anything: what is no amount of money counts as none."""
+def _nanos(dollars: float) -> int | None:
+    """Foreign metrics hold anything: what is no amount of money is not known."""
     if not math.isfinite(dollars) or not 0 <= dollars * NANOS_PER_USD <= COST_NANOS_MAX:
-        return 0
+        return None
     return round(dollars * NANOS_PER_USD)
 
 
@@ -326,12 +330,12 @@ class _TrackedRun:
     """Totals of one MLflow run. Held and written under `lock`, so that points keep their order."""
 
     tracker: MultiProviderCostTracker
-    before: CostSummary
+    before: ExperimentCosts
     """What the run held when this process first saw it."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def summary(self) -> CostSummary:
-        return self.before.merged_with(self.tracker.summary())
+    def costs(self) -> ExperimentCosts:
+        return self.before._replace(summary=self.before.summary.merged_with(self.tracker.summary()))
 
 
 class MLFlowTracker:
@@ -389,7 +393,7 @@ class MLFlowTracker:
                 return self._cost_tracker.summary().to_json()
             tracked = self._tracked(wanted)
             with tracked.lock:
-                return _of_run(tracked.summary(), wanted).to_json()
+                return report_json(_of_run(tracked.costs(), wanted))
 
     def log_workflow_summary(
         self, run_id: str | None = None, profile: names.Profile | None = None
@@ -407,11 +411,11 @@ class MLFlowTracker:
                 )
             tracked = self._tracked(wanted)
             with tracked.lock:
-                summary = _of_run(tracked.summary(), wanted)
-                self._write_summary(wanted, summary)
+                costs = _of_run(tracked.costs(), wanted)
+                self._write_summary(wanted, costs)
                 if profile is not None:
                     self._write_profile(wanted, profile)
-        return summary.to_json()
+        return report_json(costs)
 
     def get_bottleneck_report(self, run_id: str) -> dict[str, Any]:
         """`slowest_node`, `bottlenecks` and `total_time_ms` of a run, as logged or from its node metrics.
@@ -448,7 +452,7 @@ class MLFlowTracker:
             known = self._runs.get(run_id)
         if known is not None:
             return known
-        before = costs_of_runs([self._run(run_id)]).summary
+        before = costs_of_runs([self._run(run_id)])
         with self._lock:
             while run_id not in self._runs and len(self._runs) >= RUNS_TRACKED_MAX:
                 del self._runs[next(iter(self._runs))]
@@ -462,14 +466,14 @@ class MLFlowTracker:
         tracked = self._tracked(wanted)
         with tracked.lock:
             tracked.tracker.add(assessed)
-            summary = tracked.summary()
-            self._write(wanted, names.cost_metrics(summary), tags=names.cost_tags(summary))
+            costs = tracked.costs()
+            self._write(wanted, names.cost_metrics(costs.summary), tags=_tags(costs))
         return wanted
 
-    def _write_summary(self, run_id: str, summary: CostSummary) -> None:
-        self._write(run_id, names.cost_metrics(summary), tags=names.cost_tags(summary))
-        self._write_params(run_id, names.cost_params(summary))
-        self._client().log_dict(run_id, summary.to_json(), names.ARTIFACT_COST)
+    def _write_summary(self, run_id: str, costs: ExperimentCosts) -> None:
+        self._write(run_id, names.cost_metrics(costs.summary), tags=_tags(costs))
+        self._write_params(run_id, names.cost_params(costs.summary))
+        self._client().log_dict(run_id, report_json(costs), names.ARTIFACT_COST)
 
     def _write_profile(self, run_id: str, profile: names.Profile) -> None:
         self._write(run_id, {}, tags=names.profile_tags(profile))
@@ -508,8 +512,16 @@ def _active_run_id() -> str | None:
     return None if active is None else str(active.info.run_id)
 
 
-def _of_run(summary: CostSummary, run_id: str) -> CostSummary:
-    return CostSummary.of(summary.models, run_id=run_id, run_count=1)
+def _of_run(costs: ExperimentCosts, run_id: str) -> ExperimentCosts:
+    return costs._replace(summary=CostSummary.of(costs.summary.models, run_id=run_id, run_count=1))
+
+
+def _tags(costs: ExperimentCosts) -> dict[str, str]:
+    """Without the exact totals where the classes of some tokens are not known."""
+    tags = names.cost_tags(costs.summary)
+    if not costs.classes_known:
+        tags.pop(names.TAG_COST, None)
+    return tags
 
 
 def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:

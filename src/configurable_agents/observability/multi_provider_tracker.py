@@ -232,7 +232,7 @@ class MultiProviderCostTracker:
         """
         if runs is None:
             return self.summary().to_json()
-        return merged_summaries(runs).to_json()
+        return report_json(merged_costs(runs))
 
     def generate_report(self, experiment_name: str) -> dict[str, Any]:
         """`generate_cost_report` with the URI of this tracker's MLflow tracker, if it has one."""
@@ -259,21 +259,33 @@ def report_json(found: ExperimentCosts) -> dict[str, Any]:
     return report if found.classes_known else _without_classes(report)
 
 
-def merged_summaries(runs: Iterable[Any]) -> CostSummary:
-    """One summary of several runs, each an MLflow run or a summary as JSON."""
+def merged_costs(runs: Iterable[Any]) -> ExperimentCosts:
+    """The sum of several runs, each an MLflow run or a summary as JSON."""
     from configurable_agents.observability import mlflow_tracker  # noqa: PLC0415 it imports this module
 
     given = list(runs)
-    summaries = [summary_from_json(run) for run in given if isinstance(run, Mapping)]
+    reports = [run for run in given if isinstance(run, Mapping)]
+    total = CostSummary()
+    for report in reports:
+        total = summary_from_json(report).merged_with(total)
+    classes_known = all(map(_classes_known, reports))
     foreign = [run for run in given if not isinstance(run, Mapping)]
     if not all(hasattr(run, "info") and hasattr(run, "data") for run in foreign):
         raise InvalidValueError(
             "runs must be MLflow runs or dicts as get_cost_summary returns; pass a list of them"
         )
-    total = mlflow_tracker.costs_of_runs(foreign).summary if foreign else CostSummary()
-    for summary in summaries:
-        total = total.merged_with(summary)
-    return total
+    if not foreign:
+        return mlflow_tracker.ExperimentCosts(total, classes_known)
+    found = mlflow_tracker.costs_of_runs(foreign)
+    return mlflow_tracker.ExperimentCosts(
+        found.summary.merged_with(total), found.classes_known and classes_known
+    )
+
+
+def _classes_known(report: Mapping[str, Any]) -> bool:
+    """Whether a summary as JSON says of what classes its tokens are."""
+    parts = (part for provider in report["by_provider"].values() for part in provider["models"].values())
+    return all(part["tokens"] is not None for part in parts)
 
 
 def summary_from_json(data: Mapping[str, Any]) -> CostSummary:
