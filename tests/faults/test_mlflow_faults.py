@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 from harness.exporting import Exporting
 from harness.mlflow_proxy import FAULTS, MlflowProxy, mlflow_proxy
 from harness.mlflow_server import mlflow_server
 from harness.seeds import Seed
+from harness.site import Site
 
 from configurable_agents.obsd.exporters.supervisor import worker_environment
 
@@ -49,7 +51,9 @@ def exporting(folder: Path, proxy: MlflowProxy, server: Server) -> Exporting:
 
 
 FAST = [fault for fault in FAULTS if fault != "huge_body"]
-"""A huge body takes a worker's whole memory, and so a worker: see `make soak`."""
+"""A huge body takes all the memory of a worker, so it needs one: it has a test of its own."""
+
+DAEMON_BYTES_MAX = 256 * 2**20
 
 
 @pytest.mark.parametrize("fault", FAST)
@@ -83,3 +87,29 @@ def test_an_mlflow_that_is_away_is_an_error_that_passes(
         export.commit_run("refused")
         assert export.attempt() is not None
         assert export.set_aside() == []
+
+
+def test_an_answer_without_end_costs_a_worker_and_nothing_else(
+    site: Site, proxy: MlflowProxy, server: Server
+) -> None:
+    site.settings(f'[mlflow]\ntracking_uri = "{proxy.uri}"\n')
+    daemon = psutil.Process(site.start_daemon(mlflow=True))
+    client = site.launch("protocol_client.py", "endless", "--per-second", 20)
+    site.wait_for(lambda: site.status().exporters[0].events_exported, "an export that works")
+    proxy.fail("huge_body", often=1.0)
+    site.wait_for(
+        lambda: "needed more than the 1024 MiB" in site.status().exporters[0].last_error,
+        "the worker to end, and to say why",
+    )
+    before = site.status()
+    site.wait_for(lambda: site.status().events_committed > before.events_committed, "events meanwhile")
+    assert before.exporters[0].events_set_aside == 0
+    assert daemon.memory_info().rss < DAEMON_BYTES_MAX
+    proxy.heal()
+    site.finish(client)
+    site.wait_until_settled(exported=True)
+    assert site.status().exporters[0].events_set_aside == 0
+    verdict = site.verdict(store_uri=server.store_uri)
+    invented = verdict.findings.pop("invented", ())  # the store is shared with other tests
+    assert not [each for each in invented if "endless" in each]
+    assert verdict.is_clean, verdict

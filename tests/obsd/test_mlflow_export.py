@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,7 +15,7 @@ import pytest
 
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.exporters import projection
-from configurable_agents.obsd.exporters.mlflow import NAME, MlflowExporter
+from configurable_agents.obsd.exporters.mlflow import NAME, MlflowExporter, failure
 from configurable_agents.obsd.exporters.mlflow_batches import RunWriter
 from configurable_agents.obsd.exporters.protocol import ExportOutcome
 from configurable_agents.obsd.ledger import accounts, cost_groups, queries
@@ -587,6 +588,35 @@ def test_an_mlflow_in_trouble_is_no_reason_to_set_anything_aside(
         patched.setattr(export.client, "log_batch", in_trouble)
         with pytest.raises(MlflowException, match="out of memory"):
             export.once()
+    assert export.cursor == 0
+    export.all()
+    assert export.account.events_set_aside == 0
+    export.assert_balanced()
+
+
+def test_that_the_worker_has_no_memory_left_is_no_reason_to_set_anything_aside(
+    export: Export, whole_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's client says of it what its server says of a value that it cannot hold; tags go through."""
+    from mlflow.exceptions import MlflowException
+
+    log_batch = export.client.log_batch
+
+    def out_of_memory(run_id: str, *, tags: Any = (), **more: Any) -> None:
+        if tags and not any(more.values()):
+            log_batch(run_id, tags=tags)
+            return
+        try:
+            bytearray(sys.maxsize)
+        except MemoryError as error:
+            raise MlflowException(f"API request failed with exception {error}")  # noqa: B904 - as it does
+
+    export.commit(whole_run())
+    with monkeypatch.context() as patched:
+        patched.setattr(export.client, "log_batch", out_of_memory)
+        with pytest.raises(MlflowException) as raised:
+            export.once()
+    assert "needed more than" in failure(raised.value).error
     assert export.cursor == 0
     export.all()
     assert export.account.events_set_aside == 0

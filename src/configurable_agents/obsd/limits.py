@@ -117,6 +117,11 @@ EXPORT_PAGE_SPANS_MAX = 50_000
 EXPORT_PAGE_ROWS_MAX = 5_000
 """Executions in the picture of a run in MLflow, the longest: half a megabyte."""
 
+EXPORT_WORKER_BYTES_MAX = 1024 * 1024 * 1024
+"""Data of the export worker's process (RLIMIT_DATA): three times the 331 MiB that MLflow, a full page of
+events and the picture of the longest run with 9,000 nodes take. A worker that an answer of MLflow's would
+drive beyond it ends, and is replaced after a pause; what it was doing counts for nothing."""
+
 EXPORT_LINE_BYTES_MAX = 16 * 1024 * 1024
 """A longer answer of an export worker counts as its death."""
 

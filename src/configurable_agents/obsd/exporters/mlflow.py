@@ -35,7 +35,11 @@ from configurable_agents.obsd.exporters.mlflow_store import artifact_location, o
 from configurable_agents.obsd.exporters.mlflow_version import CHECK_EVERY_S, check_version
 from configurable_agents.obsd.exporters.projection import ENDINGS, NO_NAME, FinalFigures, Point, milliseconds
 from configurable_agents.obsd.exporters.protocol import ExportOutcome, ExportRequest
-from configurable_agents.obsd.exporters.worker_memory import keep_what_is_loaded
+from configurable_agents.obsd.exporters.worker_memory import (
+    bound_memory,
+    keep_what_is_loaded,
+    ran_out_of_memory,
+)
 from configurable_agents.obsd.ledger import export_queries, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.ledger.export_queries import Page, RunHead
@@ -334,6 +338,7 @@ def _all_runs() -> int:
 
 def main() -> int:
     _die_with_parent()
+    bound_memory()
     answers = _private_stdout()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s exporter=mlflow %(message)s")
     home, uri = Home.from_environment(sys.argv[1]), sys.argv[2]
@@ -363,6 +368,12 @@ def main() -> int:
 
 
 def failure(error: Exception) -> ExportOutcome:
+    if ran_out_of_memory(error):
+        bound = limits.EXPORT_WORKER_BYTES_MAX // 2**20
+        return ExportOutcome(
+            error=f"the export worker needed more than the {bound} MiB it may have; is it MLflow that answers"
+            " at the tracking URI?"
+        )
     hopeless = isinstance(error, AgentsObsError | ImportError)
     return ExportOutcome(error=f"{type(error).__name__}: {first_line(error)}", hopeless=hopeless)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from configurable_agents.obsd.exporters.projection import Point
+from configurable_agents.obsd.exporters.worker_memory import ran_out_of_memory
 from configurable_agents.observability import mlflow_names as names
 
 _log = logging.getLogger(__name__)
@@ -196,9 +197,12 @@ def may_be_the_values(error: BaseException) -> bool:
 
 def _code_of(error: BaseException) -> str | None:
     """MLflow's error code, where it is a server's. Of those that its client makes up, the page of a gateway
-    that says 400 is no verdict on what was sent, and an error of the database is in doubt."""
+    that says 400 is no verdict on what was sent, and an error of the database is in doubt. That this process
+    has no memory left is none either."""
     from mlflow.exceptions import RestException  # noqa: PLC0415
 
+    if ran_out_of_memory(error):
+        return None
     code: str | None = getattr(error, "error_code", None)
     if code != _MADE_UP or isinstance(error, RestException):
         return code
