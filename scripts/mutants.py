@@ -154,6 +154,20 @@ MUTANTS = (
         "tests/faults/test_space.py -k files_of_a_workflow",
     ),
     Mutant(
+        "a run is silent by a wall clock that jumps",
+        "obsd/lifecycle.py",
+        "        silent_s = self._clock() - self._heard[run.run_id].at_s\n",
+        "        silent_s = (time.time_ns() - run.last_received_unix_ns) / 1e9\n",
+        "tests/obsd/test_clocks.py -k given_up",
+    ),
+    Mutant(
+        "rows are old by a clock that has just jumped",
+        "obsd/steady_clock.py",
+        " and not self._has_stood(now_s):",
+        " and False:",
+        "tests/obsd/test_clocks.py -k removes_nothing",
+    ),
+    Mutant(
         "the cursor moves although MLflow took nothing",
         "obsd/exporters/supervisor.py",
         "                _raise_error(outcome)\n                await self._save(outcome)\n",

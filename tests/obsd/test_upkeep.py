@@ -185,10 +185,11 @@ def test_a_daemon_removes_what_is_past_its_time_and_says_so(
         cost = client.cost_report(Scope(run_id="run"))
         eventually(lambda: client.profile_report(Scope(run_id="run")).nodes[0].p95_ns is not None)
         profile = client.profile_report(Scope(run_id="run"))
+    send(home, [events.started("recent")], first=12)  # else the clock is far ahead of all that is known
     stop_daemon(home)
     settings(home, '[retention]\nraw = "1d"\ntotals = "off"\n')
     with closing(sqlite3.connect(home.ledger)) as connection, connection:
-        connection.execute("UPDATE runs SET last_received_unix_ns = 1")
+        connection.execute("UPDATE runs SET last_received_unix_ns = 1 WHERE run_id = 'run'")
     start_daemon(home)
     with ReportClient(home) as client:
         eventually(lambda: client.status().storage.events_retired == 10)

@@ -49,6 +49,7 @@ from configurable_agents.obsd.repair import begin_afresh
 from configurable_agents.obsd.reports import DaemonGauges, Readers, ReportServicer, add_reports
 from configurable_agents.obsd.repricing import Repricer, RepricingServicer, add_repricing
 from configurable_agents.obsd.runs import LiveRuns
+from configurable_agents.obsd.steady_clock import SteadyClock
 from configurable_agents.obsd.storage_policy import StoragePolicy, storage_policy
 from configurable_agents.obsd.timelines import TimelineServicer, add_timelines
 from configurable_agents.obsd.upkeep import Upkeep
@@ -151,7 +152,14 @@ class Daemon:
         self._exporter = ExportSupervisor(home, settings, ledger, write)
         self._readers = readers = Readers(home.ledger)
         self._upkeep = Upkeep(
-            home, policy, ledger, write, readers.ask, exporter=self._exported_to, failed=stop.fail
+            home,
+            policy,
+            ledger,
+            write,
+            readers.ask,
+            exporter=self._exported_to,
+            failed=stop.fail,
+            clock=SteadyClock(ledger.last_received_unix_ns()).now_unix_ns,
         )
         self._keeper = RunKeeper(
             ledger,

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import anyio
 
@@ -49,6 +49,15 @@ class Write(Protocol):
     async def __call__(self, method: Callable[..., T], *arguments: object) -> T: ...
 
 
+class _Heard(NamedTuple):
+    """When a run was last heard of."""
+
+    received_unix_ns: int
+    """As the ledger says, by a wall clock that may have jumped: good for telling that it has changed."""
+    at_s: float
+    """By our clock: when that change was seen."""
+
+
 class RunKeeper:
     """For the daemon's event loop only."""
 
@@ -62,8 +71,12 @@ class RunKeeper:
         *,
         is_spooling: Callable[[bytes], bool],
         profiled: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`is_spooling` knows which producers have a spool; `profiled` is told when profiles were stored."""
+        """`is_spooling` knows which producers have a spool; `profiled` is told when profiles were stored.
+
+        `clock` counts seconds and never jumps: whoever is silent is so by this one, not by the wall clock.
+        """
         self._ledger = ledger
         self._write = write
         self._readers = readers
@@ -74,6 +87,9 @@ class RunKeeper:
         self._is_profiling = False
         self._round_over = anyio.Event()
         self._is_spooling = is_spooling
+        self._clock = clock
+        self._heard: dict[str, _Heard] = {}
+        """Of each run in flight, as of the last sweep."""
         self._profiled_rows: tuple[int, int] | None = (0, RUN_LAST)
         """The first and the last run of which the profile is new since blocks were looked at."""
 
@@ -85,6 +101,7 @@ class RunKeeper:
         """At start: rebuilds what a daemon before this one had in memory."""
         for run in await self._write(self._ledger.unfinished_runs):
             if run.status is Status.RUNNING:
+                self._heard[run.run_id] = _Heard(run.last_received_unix_ns, self._clock())
                 spans = await self._readers.ask(partial(queries.executions, run_id=run.run_id))
                 self._live.rebuild(run.run_id, spans, is_complete=len(spans) < limits.LIVE_ROWS_MAX)
             else:
@@ -184,19 +201,25 @@ class RunKeeper:
 
     async def _sweep(self) -> None:
         unfinished = await self._write(self._ledger.unfinished_runs)
-        await self._interrupt(run for run in unfinished if self._is_forsaken(run))
+        in_flight = [run for run in unfinished if run.status is Status.RUNNING]
+        self._heard = {run.run_id: self._heard_of(run) for run in in_flight}
+        await self._interrupt(run for run in in_flight if self._is_forsaken(run))
         for run in unfinished:
             if run.status is not Status.RUNNING:
                 self._live.want_profile(run.run_id)
 
+    def _heard_of(self, run: UnfinishedRun) -> _Heard:
+        before = self._heard.get(run.run_id)
+        if before is not None and before.received_unix_ns == run.last_received_unix_ns:
+            return before
+        return _Heard(run.last_received_unix_ns, self._clock())
+
     def _is_forsaken(self, run: UnfinishedRun) -> bool:
-        if run.status is not Status.RUNNING:
-            return False
         if self._producers.is_connected(run.producer_id) or self._is_spooling(run.producer_id):
             return False
         bound_s = UNARY_SILENT_S if self._producers.is_unary(run.producer_id) else SILENT_S
-        received_s_ago = (time.time_ns() - run.last_received_unix_ns) / 1e9
-        return min(self._producers.silent_for_s(run.producer_id), received_s_ago) > bound_s
+        silent_s = self._clock() - self._heard[run.run_id].at_s
+        return min(self._producers.silent_for_s(run.producer_id), silent_s) >= bound_s
 
     async def _in_flight(self) -> list[UnfinishedRun]:
         unfinished = await self._write(self._ledger.unfinished_runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from configurable_agents.obsd import limits
 
@@ -13,13 +14,15 @@ class Producers:
 
     LEFT_KEPT_S = 3600
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds and never jumps."""
+        self._clock = clock
         self._connected: dict[bytes, int] = {}
         self._left: dict[bytes, float] = {}
         """When a producer that is not connected was, in monotonic seconds; the longest ago first."""
         self._unary: dict[bytes, float] = {}
         """The same of those that sent a single batch."""
-        self.began = time.monotonic()
+        self.began = clock()
 
     def __len__(self) -> int:
         return len(self._connected)
@@ -34,7 +37,7 @@ class Producers:
         else:
             del self._connected[producer_id]
             self._left.pop(producer_id, None)
-            self._left[producer_id] = time.monotonic()
+            self._left[producer_id] = self._clock()
             self._prune()
 
     def is_connected(self, producer_id: bytes) -> bool:
@@ -43,7 +46,7 @@ class Producers:
     def heard_unary(self, producer_id: bytes) -> None:
         """A producer that sends single batches: it is never connected, and may be silent for long."""
         self._unary.pop(producer_id, None)
-        self._unary[producer_id] = time.monotonic()
+        self._unary[producer_id] = self._clock()
         self._prune()
 
     def is_unary(self, producer_id: bytes) -> bool:
@@ -51,10 +54,10 @@ class Producers:
 
     def silent_for_s(self, producer_id: bytes) -> float:
         """Since when a producer that is not connected has had the chance to connect, and has not."""
-        return time.monotonic() - self._left.get(producer_id, self.began)
+        return self._clock() - self._left.get(producer_id, self.began)
 
     def _prune(self) -> None:
-        oldest = time.monotonic() - self.LEFT_KEPT_S
+        oldest = self._clock() - self.LEFT_KEPT_S
         for heard in (self._left, self._unary):
             while heard and (
                 len(heard) > limits.PRODUCERS_REMEMBERED_MAX or next(iter(heard.values())) < oldest

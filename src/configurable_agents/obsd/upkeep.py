@@ -59,11 +59,12 @@ class Upkeep:
         *,
         exporter: str,
         failed: Callable[[Exception], None],
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int],
     ) -> None:
         """`exporter` must have taken what is removed; empty where nothing is exported.
 
-        `failed` is told of damage, after which the ledger must not be written to.
+        `failed` is told of damage, after which the ledger must not be written to. Rows grow old by `clock`,
+        in Unix ns.
         """
         self._ledger_path = home.ledger
         self._policy = policy

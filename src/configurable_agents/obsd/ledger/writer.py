@@ -343,6 +343,12 @@ class SqliteLedger:
                 )
             ]
 
+    def last_received_unix_ns(self) -> int | None:
+        """When the last event came, by the clock of then; `None` in an empty ledger."""
+        with self._explained():
+            [found] = self._connection.execute("SELECT max(last_received_unix_ns) FROM runs").fetchone()
+        return None if found is None else int(found)
+
     def exporter_state(self, exporter: str) -> tuple[int, int]:
         """Its cursor and its last success in Unix ns."""
         with self._explained():
