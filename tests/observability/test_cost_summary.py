@@ -211,3 +211,11 @@ def test_known_costs_add_up_in_any_order_and_are_zero_only_when_that_is_known(on
     whole = one.plus(two)
     assert whole.is_complete == (one.is_complete and two.is_complete)
     assert (whole.known_nanos is None) == (whole.calls == whole.unknown_calls > 0)
+
+
+def test_one_call_of_millions_that_is_not_known_keeps_the_share_below_all_of_them() -> None:
+    known = CallTotals(calls=5_000_000, priced_calls=5_000_000, usage=Usage(5_000_000_000))
+    unknown = CallTotals.of_call(Usage(1), PriceStatus.UNPRICED, 0)
+    assert known.coverage()["calls_covered_percent"] == known.coverage()["tokens_covered_percent"] == 100
+    found = known.plus(unknown).coverage()
+    assert (found["calls_covered_percent"], found["tokens_covered_percent"]) == (99.9999, 99.9999)

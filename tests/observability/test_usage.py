@@ -698,6 +698,10 @@ TIERS = {
     "gemini": ({"usageMetadata": {"promptTokenCount": 1, "serviceTier": "FLEX"}}, "flex"),
     "vertex": ({"usageMetadata": {"promptTokenCount": 1, "trafficType": "ON_DEMAND"}}, "on_demand"),
     "not text": ({"service_tier": 5, "usage": {"prompt_tokens": 1}}, ""),
+    "bedrock": (
+        {"usage": {"inputTokens": 1, "outputTokens": 1}, "serviceTier": {"type": "priority"}},
+        "priority",
+    ),
     "langchain's metadata": (
         {
             "usage_metadata": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},

@@ -199,6 +199,19 @@ def test_time_is_classed_as_model_python_retry_wait_queue_and_framework():
     )
 
 
+def test_a_wait_that_the_runner_records_as_a_node_is_one_before_a_retry():
+    spans = [
+        Span(1, 0, "ask", 0, 10, failed=True),
+        Span(2, 0, "ask/wait", 11, 80, attempt=2),
+        Span(3, 0, "ask", 92, 28, attempt=2),
+    ]
+    graph = Graph(("ask", "next"), (("ask", "next"),))
+    for schedule in (schedule_of(spans), schedule_of(spans, graph)):
+        assert time_classes(schedule, critical_path(schedule), []) == TimeClasses(
+            python_ns=38, retry_wait_ns=82
+        )
+
+
 def test_one_more_slot_shortens_a_run_that_waits_for_workers():
     graph = Graph(("s", "t"), (("s", "t"),))
     spans = [

@@ -9,6 +9,7 @@ from typing import Any
 from configurable_agents.cli.escape import without_password
 from configurable_agents.client.reports import DaemonStatus, ExporterStatus, PartStatus
 from configurable_agents.errors import WireFormatError
+from configurable_agents.observability.cost_summary import share_of_all
 from configurable_agents.observability.known_cost import cost_of_run
 from configurable_agents.runtime.profile_report import milliseconds, milliseconds_if_known
 from configurable_agents.telemetry import WorkflowRunRecord
@@ -39,7 +40,7 @@ def run_json(run: WorkflowRunRecord) -> dict[str, Any]:
         "total_tokens": run.total_tokens,
         "llm_calls": run.llm_calls,
         "unpriced_calls": run.unpriced_calls,
-        "calls_covered_percent": round(run.calls_covered_percent, 4),
+        "calls_covered_percent": share_of_all(run.calls_covered_percent),
         "node_executions": run.node_executions,
         "tags": dict(run.tags),
         "mlflow_run_id": run.mlflow_run_id or None,

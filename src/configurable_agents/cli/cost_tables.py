@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from configurable_agents.cli import figures
 from configurable_agents.cli.escape import one_line
 from configurable_agents.observability.cost_groups import CostGroup, GroupedCosts
+from configurable_agents.observability.cost_summary import share_of_all
 from configurable_agents.observability.known_cost import LOWER_BOUND_SIGN, KnownCost
 from configurable_agents.observability.price_table import YOCTOS_PER_NANO
 from configurable_agents.observability.receipts import plain_usd
@@ -58,11 +59,11 @@ def csv_figures(group: CostGroup) -> list[object]:
         totals.unpriced_calls,
         totals.no_usage_calls,
         totals.unpriced_tokens,
-        round(totals.calls_covered_percent, 4),
-        round(totals.tokens_covered_percent, 4),
+        share_of_all(totals.calls_covered_percent),
+        share_of_all(totals.tokens_covered_percent),
         wasted.calls,
         exact_usd(wasted.cost),
-        round(wasted.calls_covered_percent, 4),
+        share_of_all(wasted.calls_covered_percent),
     ]
 
 

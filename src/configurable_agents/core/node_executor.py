@@ -25,9 +25,9 @@ from configurable_agents.core.templates import resolve
 from configurable_agents.errors import NodeFailedError, NodeTimeoutError, OutputMismatchError
 from configurable_agents.observe import Run
 from configurable_agents.runtime.profiler import profile_node
+from configurable_agents.runtime.time_classes import WAIT_SUFFIX
 
 EXECUTION_TIME = "_execution_time_ms"
-WAIT_SUFFIX = "/wait"
 NS_PER_MS = 1_000_000
 
 T = TypeVar("T")

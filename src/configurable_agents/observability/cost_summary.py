@@ -126,8 +126,8 @@ class CallTotals:
             "stated_tokens": self.stated_tokens,
             "free_tokens": self.free_tokens,
             "unpriced_tokens": self.unpriced_tokens,
-            "calls_covered_percent": round(self.calls_covered_percent, 4),
-            "tokens_covered_percent": round(self.tokens_covered_percent, 4),
+            "calls_covered_percent": share_of_all(self.calls_covered_percent),
+            "tokens_covered_percent": share_of_all(self.tokens_covered_percent),
         }
 
     def coverage_sentence(self) -> str:
@@ -263,7 +263,7 @@ def wasted_json(totals: CallTotals) -> dict[str, Any]:
         "total_cost_nanos": totals.cost.known_nanos,
         "total_tokens": totals.total_tokens,
         "call_count": totals.calls,
-        "calls_covered_percent": round(totals.calls_covered_percent, 4),
+        "calls_covered_percent": share_of_all(totals.calls_covered_percent),
     }
 
 
@@ -295,6 +295,11 @@ def percent_below(percent: float) -> str:
     if 99.9 < percent < 100:
         return "99.9 %"
     return f"{percent:.1f} %"
+
+
+def share_of_all(percent: float) -> float:
+    """The same with four decimals, for programs: 100 is nothing but the whole."""
+    return 100.0 if percent >= 100 else min(round(percent, 4), 99.9999)
 
 
 def plural(count: int, noun: str) -> str:

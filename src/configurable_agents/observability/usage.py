@@ -732,7 +732,7 @@ def _model_of(envelope: Any) -> Any:
 
 
 def _service_tier(envelope: Any, view: Any) -> str:
-    """Anthropic and Gemini state it in the usage, OpenAI beside it, LangChain in either place.
+    """Anthropic and Gemini state it in the usage, OpenAI and Bedrock beside it, LangChain in either place.
 
     Anthropic's fast mode is a tier here.
     """
@@ -741,6 +741,8 @@ def _service_tier(envelope: Any, view: Any) -> str:
     tier = _field(view, "service_tier", "serviceTier", "trafficType", "traffic_type")
     if not isinstance(tier, str):
         tier = _field(envelope, "service_tier", "serviceTier")
+    if tier is not None and _is_object(tier):
+        tier = _field(_view(tier), "type")
     if not isinstance(tier, str):
         tier = _field(_part(envelope, "response_metadata"), "service_tier") or _langchain_tier(view)
     return tier.lower()[:NAME_CHARS_MAX] if isinstance(tier, str) else ""

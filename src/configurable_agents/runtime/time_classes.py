@@ -8,8 +8,11 @@ from typing import NamedTuple
 
 from configurable_agents.runtime.critical_path import CriticalPath, Segment
 from configurable_agents.runtime.schedule import NONE, RUN, Schedule
-from configurable_agents.runtime.self_time import Interval
+from configurable_agents.runtime.self_time import Interval, Span
 from configurable_agents.runtime.time_report import TimeClasses
+
+WAIT_SUFFIX = "/wait"
+"""Of the node as which a runner records its wait before another attempt, under the number of that attempt."""
 
 
 class ModelCall(NamedTuple):
@@ -34,6 +37,8 @@ def time_classes(schedule: Schedule, path: CriticalPath, calls: Iterable[ModelCa
 def _class_of(schedule: Schedule, segment: Segment) -> str:
     """What a piece outside of model calls is."""
     following = segment.before
+    if segment.execution != RUN and _is_wait(schedule.spans[segment.execution]):
+        return "retry_wait"
     if following != NONE and schedule.spans[following].attempt > 1:
         return "retry_wait"
     if segment.execution != RUN:
@@ -41,6 +46,10 @@ def _class_of(schedule: Schedule, segment: Segment) -> str:
     if following != NONE and schedule.waits_for and schedule.causes_of_start[following] != NONE:
         return "queue"
     return "framework"
+
+
+def _is_wait(span: Span) -> bool:
+    return span.attempt > 1 and span.node_id.endswith(WAIT_SUFFIX)
 
 
 class _Calls:
