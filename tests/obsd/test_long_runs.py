@@ -181,7 +181,7 @@ def test_waiting_for_profiles_ends_with_the_round_that_makes_them():
         long_run = None
         store_profiles = None
 
-        async def ask(self, _question: object) -> tuple[str, int]:
+        async def ask(self, _question: object, *, patience_s: float) -> tuple[str, int]:
             return "report", 1
 
         async def write(self, *_arguments: object) -> list[int]:

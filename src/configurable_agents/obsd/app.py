@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -156,7 +157,7 @@ class Daemon:
             policy,
             ledger,
             write,
-            readers.ask,
+            partial(readers.ask, patience_s=math.inf),
             exporter=self._exported_to,
             failed=stop.fail,
             clock=SteadyClock(ledger.last_received_unix_ns()).now_unix_ns,
@@ -225,7 +226,7 @@ class Daemon:
                     await self._exporter.finish()
                 tasks.cancel_scope.cancel()
             self._intake.close()
-        self._readers.close()
+        await self._readers.leave()
         self._home.socket.unlink(missing_ok=True)
         _log.info("stopped")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -80,6 +81,7 @@ class RunKeeper:
         self._ledger = ledger
         self._write = write
         self._readers = readers
+        self._ask = partial(readers.ask, patience_s=math.inf)
         self._live = live
         self._producers = producers
         self._profiled = profiled
@@ -102,7 +104,7 @@ class RunKeeper:
         for run in await self._write(self._ledger.unfinished_runs):
             if run.status is Status.RUNNING:
                 self._heard[run.run_id] = _Heard(run.last_received_unix_ns, self._clock())
-                spans = await self._readers.ask(partial(queries.executions, run_id=run.run_id))
+                spans = await self._ask(partial(queries.executions, run_id=run.run_id))
                 self._live.rebuild(run.run_id, spans, is_complete=len(spans) < limits.LIVE_ROWS_MAX)
             else:
                 self._live.want_profile(run.run_id)
@@ -168,7 +170,7 @@ class RunKeeper:
         while run_ids and len(made) < limits.PROFILES_STORED_MAX and time.monotonic() - began < STORE_EVERY_S:
             run_id = run_ids.popleft()
             try:
-                profile, events = await self._readers.ask(
+                profile, events = await self._ask(
                     partial(queries.final_profile, run_id=run_id, turn=self._readers.long_run)
                 )
             except NotFoundError:
@@ -187,9 +189,9 @@ class RunKeeper:
             return
         first, last = self._profiled_rows
         self._profiled_rows = None
-        for wanted in await self._readers.ask(partial(profile_blocks.wanted, first_run=first, last_run=last)):
+        for wanted in await self._ask(partial(profile_blocks.wanted, first_run=first, last_run=last)):
             try:
-                block = await self._readers.ask(partial(queries.summed_block, wanted=wanted))
+                block = await self._ask(partial(queries.summed_block, wanted=wanted))
             except LedgerError as error:
                 _log.warning("runs are not added up block=%s: %s", wanted.key, error)
             else:

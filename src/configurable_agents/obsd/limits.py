@@ -234,7 +234,8 @@ WAL_BYTES_MAX = 64 * 1024 * 1024
 as soon as nobody reads behind it."""
 
 REPORT_S_MAX = 60.0
-"""A question to the ledger that takes longer is given up, so that the log can be folded in."""
+"""A report that takes longer is given up, so that the log can be folded in. One whose client has hung up is
+given up at once."""
 
 CHECK_S_MAX = 0.5
 """What SQLite's check of the ledger may take at a start: about 10^6 events. A larger ledger is checked

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -20,7 +22,14 @@ import grpc
 import grpc.aio
 
 from configurable_agents.client.home import Home
-from configurable_agents.errors import AgentsObsError, InvalidValueError, LedgerError, NotFoundError
+from configurable_agents.errors import (
+    AgentsObsError,
+    InvalidValueError,
+    LedgerBusyError,
+    LedgerError,
+    LedgerFullError,
+    NotFoundError,
+)
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.disk import file_bytes, files_of
 from configurable_agents.obsd.intake import Intake
@@ -44,6 +53,9 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 _STEPS_BETWEEN_LOOKS = 100_000
 """Of SQLite's machine, between two looks at the clock: some milliseconds."""
 
+LEAVE_S = 2.0
+"""What a question that was given up gets to end, when the daemon stops."""
+
 
 class Readers:
     """Reading connections of the ledger, used again, at most `REPORT_READERS_MAX` at a time."""
@@ -51,13 +63,28 @@ class Readers:
     def __init__(self, ledger: Path) -> None:
         self._ledger = ledger
         self._idle: list[sqlite3.Connection] = []
+        self._is_closed = False
         self._limiter = anyio.CapacityLimiter(limits.REPORT_READERS_MAX)
         self.long_run = threading.Lock()
         """Whose turn it is to look at all of a long run; for threads."""
 
-    async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs a query function in a thread, on one consistent look at the ledger."""
-        return await anyio.to_thread.run_sync(self._ask, question, limiter=self._limiter)
+    async def ask(
+        self, question: Callable[[sqlite3.Connection], T], *, patience_s: float = limits.REPORT_S_MAX
+    ) -> T:
+        """Runs a query function in a thread, on one consistent look at the ledger.
+
+        A caller that is cancelled leaves at once; its question is given up soon after, and has its place
+        among the readers until then. Raises `LedgerError` as well when it takes longer than `patience_s`.
+        """
+        patience = _Patience(patience_s)
+        answer = asyncio.ensure_future(
+            anyio.to_thread.run_sync(self._ask, question, patience, limiter=self._limiter)
+        )
+        answer.add_done_callback(_look_at)
+        try:
+            return await asyncio.shield(answer)
+        finally:
+            patience.end()
 
     async def pieces(self, question: Callable[[sqlite3.Connection], Iterator[T]]) -> AsyncGenerator[T, None]:
         """The answer piece by piece, on one consistent look. No piece is made before it is asked for.
@@ -72,28 +99,89 @@ class Readers:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(found.close)
 
-    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        with self._looking() as connection:
+    def _ask(self, question: Callable[[sqlite3.Connection], T], patience: _Patience) -> T:
+        patience.begin()
+        with self._looking(patience) as connection:
             return question(connection)
 
     def _pieces(self, question: Callable[[sqlite3.Connection], Iterator[T]]) -> Generator[T, None, None]:
-        with self._looking() as connection:
+        with self._looking(_Patience(math.inf)) as connection:
             yield from question(connection)
 
     @contextmanager
-    def _looking(self) -> Iterator[sqlite3.Connection]:
-        connection = self._idle.pop() if self._idle else open_for_reading(self._ledger)
+    def _looking(self, patience: _Patience) -> Iterator[sqlite3.Connection]:
+        connection = self._connection()
+        connection.set_progress_handler(patience.is_over, _STEPS_BETWEEN_LOOKS)
         try:
             with queries.snapshot(connection):
                 yield connection
         except sqlite3.Error as error:
-            raise LedgerError(f"the ledger cannot answer: {error}; a narrower scope may do") from error
-        finally:
-            self._idle.append(connection)
+            connection.close()  # whatever state it was left in, no other question gets it
+            raise _explained(error, patience) from error
+        except BaseException:
+            self._give_back(connection)
+            raise
+        self._give_back(connection)
+
+    def _connection(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return open_for_reading(self._ledger)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        self._idle.append(connection)
+        if self._is_closed:
+            self.close()
+
+    async def leave(self) -> None:
+        """For good: waits for questions that were given up, `LEAVE_S` at most, and closes all."""
+        with anyio.move_on_after(LEAVE_S):
+            for _ in range(limits.REPORT_READERS_MAX):
+                await self._limiter.acquire_on_behalf_of(object())
+        self.close()
 
     def close(self) -> None:
+        """Those in use are closed when they are done."""
+        self._is_closed = True
         while self._idle:
             self._idle.pop().close()
+
+
+class _Patience:
+    """How long a question to the ledger may take. Asked by its thread, ended by who waits for it."""
+
+    def __init__(self, patience_s: float) -> None:
+        self.patience_s = patience_s
+        self._until_s = math.inf
+        self._is_over = False
+
+    def begin(self) -> None:
+        """What is waited for a reader does not count."""
+        self._until_s = time.monotonic() + self.patience_s
+
+    def end(self) -> None:
+        self._is_over = True
+
+    def is_over(self) -> bool:
+        return self._is_over or time.monotonic() > self._until_s
+
+
+def _look_at(answer: asyncio.Future[Any]) -> None:
+    """One that nobody waits for any more may have failed without a word."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _explained(error: sqlite3.Error, patience: _Patience) -> LedgerError:
+    name = getattr(error, "sqlite_errorname", "")
+    if name == "SQLITE_INTERRUPT":
+        return LedgerError(f"the answer takes longer than {patience.patience_s:g} s; a narrower scope may do")
+    if name == "SQLITE_FULL":
+        return LedgerFullError("the disk has no room for what the answer is made from; make room")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return LedgerBusyError("another program holds the ledger; try again when it is done")
+    return LedgerError(f"the ledger cannot answer: {error}")
 
 
 class _Pieces(Generic[T]):
@@ -208,9 +296,14 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
 
         return await self._answer(context, ask, note=partial(call_queries.note, scope=scope))
 
-    async def GetStatus(self, _request: pb.StatusRequest, _context: Context) -> Any:
+    async def GetStatus(self, _request: pb.StatusRequest, context: Context) -> Any:
         gauges = self._gauges
-        looked_at = await self._readers.ask(partial(_look, exporters=gauges.exporters()))
+        look = partial(self._look, exporters=gauges.exporters())
+        try:
+            looked_at, storage = await self._readers.ask(look)
+        except AgentsObsError as error:
+            await context.abort(status_code(error), str(error))
+            raise
         counts, exporters = looked_at.counts, looked_at.exporters
         return pb.DaemonStatus(
             version=__version__,
@@ -239,12 +332,15 @@ class ReportServicer(reports_pb2_grpc.ReportServiceServicer):
             prices_problem=await anyio.to_thread.run_sync(gauges.prices_problem),
             producers_connected=gauges.producers_connected(),
             exporters=[report_messages.exporter_to_message(each) for each in exporters],
-            storage=report_messages.storage_to_message(await self._storage(counts)),
+            storage=report_messages.storage_to_message(storage),
         )
 
-    async def _storage(self, counts: queries.LedgerCounts) -> StorageStatus:
-        known = await self._readers.ask(self._gauges.storage)
-        return replace(known, **{name: getattr(counts, name) for name in queries.RETENTION_COUNTERS})
+    def _look(
+        self, connection: sqlite3.Connection, exporters: list[ExporterStatus]
+    ) -> tuple[_Look, StorageStatus]:
+        found = _look(connection, exporters)
+        counted = {name: getattr(found.counts, name) for name in queries.RETENTION_COUNTERS}
+        return found, replace(self._gauges.storage(connection), **counted)
 
     async def _answer(
         self,
