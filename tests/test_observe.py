@@ -657,6 +657,24 @@ def test_executions_measured_elsewhere_are_recorded_with_their_nesting(
     assert run.analyzer.report().nodes[0].errors == 1
 
 
+@pytest.mark.parametrize("lasted_s", [10, 5])
+def test_of_a_child_that_began_before_its_parent_only_what_lies_within_it_is_left_out(
+    run: Run, lasted_s: int
+) -> None:
+    with profile_node("outer"):
+        current = innermost.get()
+        assert current is not None
+        began_unix_ns = current.scope.unix_offset_ns + current.started_ns - 10 * 10**9
+        run.record_node(
+            "child",
+            started_unix_ns=began_unix_ns,
+            duration_ns=lasted_s * 10**9 + 1_000,
+            parent_span_id=current.span_id,
+        )
+    outer = next(node for node in run.profile().nodes if node.node_id == "outer")
+    assert outer.self_ns == outer.total_ns - (1_000 if lasted_s == 10 else 0)
+
+
 def test_a_child_measured_elsewhere_leaves_the_self_time_of_the_node_that_runs(
     recorder: MemoryRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

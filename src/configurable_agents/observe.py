@@ -528,7 +528,9 @@ class Run:
         parent = self.scope.open_nodes.get(event.parent_span_id)
         if parent is not None:
             started_ns = event.started_unix_ns - self.scope.unix_offset_ns
-            parent.add_measured_child(started_ns, started_ns + event.duration_ns)
+            ended_ns = started_ns + event.duration_ns
+            if ended_ns > parent.started_ns:
+                parent.add_measured_child(max(started_ns, parent.started_ns), ended_ns)
         self.analyzer.record_span(
             Span(
                 event.span_id,
