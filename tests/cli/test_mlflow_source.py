@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from configurable_agents.cli.app import app
 from configurable_agents.errors import NotFoundError
+from configurable_agents.observability.mlflow_names import TAG_THINNED
 
 AGENTS_OBS = str(Path(sys.executable).parent / "agents-obs")
 DRAFT_MS = [100.0] * 19 + [400.0]
@@ -98,3 +99,23 @@ def test_as_a_process_it_needs_no_daemon_and_no_state_folder(store, tmp_path):
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["run_count"] == 2
     assert not (tmp_path / "none").exists()
+
+
+def test_a_profile_says_that_mlflow_holds_some_executions_only(tmp_path):
+    """And leaves out what is no duration."""
+    import mlflow
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("long", artifact_location=str(tmp_path))
+    run_id = client.create_run(experiment, tags={TAG_THINNED: "every 2nd"}).info.run_id
+    for step, value in enumerate((100.0, float("nan"), float("inf"), -5.0, 200.0)):
+        client.log_metric(run_id, "node_draft_duration_ms", value, step=step, timestamp=1)
+    client.log_metric(run_id, "node_odd_duration_ms", float("nan"))
+    found = CliRunner().invoke(app, ["profile-report", "--mlflow-uri", uri, "-e", "long", "--json"])
+    report = json.loads(found.stdout)
+    assert [(node["node_id"], node["total_duration_ms"]) for node in report["nodes"]] == [("draft", 300.0)]
+    assert "MLflow holds only some of the executions of 1 run" in found.stderr
+    client.delete_tag(run_id, TAG_THINNED)
+    found = CliRunner().invoke(app, ["profile-report", "--mlflow-uri", uri, "-e", "long", "--json"])
+    assert (json.loads(found.stdout)["nodes"], found.stderr) == (report["nodes"], "")

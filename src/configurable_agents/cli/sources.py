@@ -9,6 +9,7 @@ import typer
 from configurable_agents.cli import terminal
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import ReportClient, Scope
+from configurable_agents.observability.cost_summary import plural
 from configurable_agents.runtime.profile_report import NS_PER_MS, NodeProfile, ProfileReport, sorted_profiles
 from configurable_agents.telemetry import WorkflowRunRecord
 
@@ -65,6 +66,11 @@ def mlflow_profile(mlflow_uri: str, experiment: str) -> ProfileReport:
     from configurable_agents.observability import mlflow_tracker  # noqa: PLC0415 - the same
 
     found = mlflow_tracker.read_experiment_durations(experiment, mlflow_uri)
+    if found.partial_runs:
+        terminal.write_note(
+            f"MLflow holds only some of the executions of {plural(found.partial_runs, 'run')}: times and"
+            " calls are of those; without --mlflow-uri the daemon knows them all"
+        )
     nodes = [node_profile(node_id, durations) for node_id, durations in found.durations_ms.items()]
     return ProfileReport(nodes=sorted_profiles(nodes), experiment=experiment, run_count=found.run_count)
 

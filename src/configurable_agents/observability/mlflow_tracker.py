@@ -52,6 +52,8 @@ UNITS_PER_BATCH_MAX = 100
 POINTS_PER_BATCH_MAX = 500
 HISTORY_POINTS_MAX = 100_000
 """Points read of one metric when a profile is made from a run's history."""
+DURATION_MS_MAX = 10**10
+"""About 116 days, the most a recorded execution can last."""
 
 _PARENT_TAG = "mlflow.parentRunId"
 _NS_PER_MS = 1_000_000
@@ -569,6 +571,8 @@ class ExperimentDurations(NamedTuple):
     """Per node, one per execution that MLflow holds."""
     run_count: int
     """Runs with at least one node."""
+    partial_runs: int = 0
+    """Of these, runs of which not all executions are here: MLflow was given some only, or has too many."""
 
 
 def read_experiment_durations(experiment_name: str, mlflow_uri: str | None = None) -> ExperimentDurations:
@@ -577,22 +581,28 @@ def read_experiment_durations(experiment_name: str, mlflow_uri: str | None = Non
     Asks once per run and node. At most `HISTORY_POINTS_MAX` points of a node in a run are read.
     """
     durations: dict[str, list[float]] = {}
-    run_count = 0
+    run_count = partial_runs = 0
     with mlflow_errors():
         client = open_client(mlflow_uri)
         for run in _runs(client, _experiment_id(client, experiment_name)):
             found = _node_durations(client, run)
             run_count += bool(found)
+            is_cut = any(len(values) >= HISTORY_POINTS_MAX for values in found.values())
+            partial_runs += bool(found) and (is_cut or names.TAG_THINNED in run.data.tags)
             for node, values in found.items():
                 durations.setdefault(node, []).extend(values)
-    return ExperimentDurations(durations, run_count)
+    return ExperimentDurations(durations, run_count, partial_runs)
 
 
 def _node_durations(client: Any, run: Any) -> dict[str, list[float]]:
+    """Foreign metrics hold anything: what is no duration is left out."""
     originals = names.original_names(run.data.tags)
-    nodes = {key: names.node_of_metric(key, originals) for key in run.data.metrics}
-    return {
-        node: [point.value for point in client.get_metric_history(run.info.run_id, key)[:HISTORY_POINTS_MAX]]
-        for key, node in nodes.items()
-        if node is not None
-    }
+    found: dict[str, list[float]] = {}
+    for key in run.data.metrics:
+        node = names.node_of_metric(key, originals)
+        if node is not None:
+            points = client.get_metric_history(run.info.run_id, key)[:HISTORY_POINTS_MAX]
+            durations = [point.value for point in points if 0 <= point.value <= DURATION_MS_MAX]
+            if durations:
+                found[node] = durations
+    return found
