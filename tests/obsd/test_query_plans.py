@@ -7,7 +7,7 @@ from importlib import resources
 
 import pytest
 
-from configurable_agents.obsd.ledger import profile_queries, queries
+from configurable_agents.obsd.ledger import profile_queries, queries, timeline_queries, writer
 from configurable_agents.obsd.ledger.scopes import IN_SCOPE, ResolvedScope
 
 PARAMETERS = ResolvedScope(None, 1, 0, "", "run").parameters | {
@@ -48,3 +48,18 @@ def test_the_newest_runs_are_found_without_a_look_at_the_others(connection: sqli
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {queries._RUNS}", PARAMETERS)]
     assert {step.split()[1] for step in plan if step.startswith("SCAN")} == {"newest"}, plan
     assert any(step.startswith("SEARCH call_totals USING PRIMARY KEY (run=?)") for step in plan), plan
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [writer._UNFINISHED, queries._LIVE_COUNT, timeline_queries._NEWEST_LIVE],
+    ids=["all", "count", "live"],
+)
+def test_runs_that_are_not_over_are_found_without_a_look_at_the_others(
+    connection: sqlite3.Connection, sql: str
+) -> None:
+    """The daemon asks every few seconds, and a live view more often."""
+    limit = (10,) * sql.count("?")
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", limit)]
+    assert plan[0].endswith("USING INDEX runs_unfinished"), plan
+    assert not any(step.startswith("SCAN") for step in plan[1:]), plan

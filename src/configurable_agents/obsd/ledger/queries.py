@@ -64,6 +64,8 @@ WHERE {IN_SCOPE} GROUP BY t.provider, t.model
 
 _RUN_COUNT = f"SELECT COUNT(*) FROM runs r WHERE {IN_SCOPE}"
 
+_LIVE_COUNT = f"SELECT COUNT(*) FROM runs r WHERE r.status = {int(Status.RUNNING)}"
+
 _RUN_COLUMNS = """
     r.run_id, e.name, w.name, r.status, r.started_unix_ns, r.finished_unix_ns, r.tags,
     COALESCE(c.cost_nanos, 0), COALESCE(c.tokens, 0), COALESCE(c.calls, 0), COALESCE(c.unpriced, 0),
@@ -180,9 +182,7 @@ def counts(connection: sqlite3.Connection) -> LedgerCounts:
         events_purged=named.get("events_purged", 0),
         events_removed=named.get("events_removed", 0),
         runs_total=connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0],
-        runs_live=connection.execute(
-            "SELECT COUNT(*) FROM runs WHERE status = ?", (Status.RUNNING,)
-        ).fetchone()[0],
+        runs_live=connection.execute(_LIVE_COUNT).fetchone()[0],
         **{name: named.get(name, 0) for name in RETENTION_COUNTERS},
     )
 

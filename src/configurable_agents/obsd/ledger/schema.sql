@@ -48,6 +48,8 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_experiment ON runs (experiment, started_unix_ns);
 CREATE INDEX runs_by_start ON runs (started_unix_ns);
 CREATE INDEX runs_with_rows ON runs (started_unix_ns) WHERE retired_seq = 0;
+-- The few that are looked at every few seconds, in a ledger of any length.
+CREATE INDEX runs_unfinished ON runs (last_received_unix_ns) WHERE status = 4 OR profiled_events <> events;
 
 -- Starts and ends of runs, in the order of commit with everything else.
 CREATE TABLE run_events (

@@ -58,8 +58,9 @@ JOIN names m ON m.id = c.model WHERE c.run = ? LIMIT ?
 _STATUSES = {int(status): status for status in Status}
 
 _NEWEST_LIVE = """
-SELECT id, run_id FROM runs WHERE status = 4 ORDER BY started_unix_ns DESC, id DESC LIMIT ?
+SELECT id, run_id FROM runs WHERE status = 4 ORDER BY +started_unix_ns DESC, id DESC LIMIT ?
 """
+"""The plus has SQLite look at runs in flight only, and not at all in the order of their start."""
 
 _OPEN_NODES = """
 SELECT n.name, MIN(o.started_unix_ns), COUNT(*) FROM open_nodes o JOIN names n ON n.id = o.node

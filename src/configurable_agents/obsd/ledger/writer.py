@@ -168,10 +168,10 @@ INSERT INTO exported_runs VALUES (?,?,?,?) ON CONFLICT (exporter, run) DO UPDATE
 _LAST_SEQ = "SELECT coalesce((SELECT value FROM counters WHERE name = 'events_committed'), 0)"
 """Not the highest number that is still there: rows are removed, and a number must never be used again."""
 
-_UNFINISHED = """
+_UNFINISHED = f"""
 SELECT r.run_id, p.producer_id, r.status, r.last_received_unix_ns
 FROM runs r JOIN producers p ON p.id = r.producer
-WHERE r.status = ? OR r.profiled_events <> r.events
+WHERE r.status = {int(Status.RUNNING)} OR r.profiled_events <> r.events
 ORDER BY r.last_received_unix_ns LIMIT ?
 """
 
@@ -339,7 +339,7 @@ class SqliteLedger:
             return [
                 UnfinishedRun(run_id, producer_id, Status(status), received)
                 for run_id, producer_id, status, received in self._connection.execute(
-                    _UNFINISHED, (Status.RUNNING, limits.UNFINISHED_RUNS_MAX)
+                    _UNFINISHED, (limits.UNFINISHED_RUNS_MAX,)
                 )
             ]
 
