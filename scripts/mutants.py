@@ -197,6 +197,13 @@ MUTANTS = (
         "tests/obsd/test_mlflow_export.py -k one_point",
     ),
     Mutant(
+        "trouble of MLflow's own counts as its verdict at once",
+        "obsd/exporters/mlflow_batches.py",
+        "refusal.in_doubt = True",
+        "refusal.in_doubt = False",
+        "tests/obsd/test_mlflow_export.py -k passes_sets_nothing_aside",
+    ),
+    Mutant(
         "a run is created without looking for it",
         "obsd/exporters/mlflow.py",
         "self._find_or_create(head, taken)",

@@ -16,7 +16,14 @@ import pytest
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.exporters import projection
 from configurable_agents.obsd.exporters.mlflow import NAME, MlflowExporter, failure
-from configurable_agents.obsd.exporters.mlflow_batches import RunWriter
+from configurable_agents.obsd.exporters.mlflow_batches import (
+    DOUBT_PAUSES_S,
+    DOUBTS_MAX,
+    Doubt,
+    Refused,
+    RunWriter,
+    settled,
+)
 from configurable_agents.obsd.exporters.protocol import ExportOutcome
 from configurable_agents.obsd.ledger import accounts, cost_groups, queries
 from configurable_agents.obsd.ledger.database import open_for_reading
@@ -55,13 +62,18 @@ class Export:
         self.artifacts = store.artifacts
         self._connection = open_for_reading(book.path)
         self.now = 0.0
+        self.pauses: list[float] = []
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """As after the death of the worker: nothing is remembered."""
         location = self.artifacts.as_uri()
         self.exporter = MlflowExporter(
-            self._connection, self.client, artifact_location=location, clock=lambda: self.now
+            self._connection,
+            self.client,
+            artifact_location=location,
+            clock=lambda: self.now,
+            pause=self.pauses.append,
         )
 
     def commit(self, events: list[Any], *, first: int = 0, producer: bytes = bytes(16)) -> None:
@@ -570,6 +582,7 @@ def test_a_timestamp_that_no_database_holds_is_set_aside_alone(
     [(seq, reason)] = export.book.rows("SELECT seq, reason FROM dead_letters")
     assert seq == 7
     assert "node_n_duration_ms" in reason
+    assert export.pauses == list(DOUBT_PAUSES_S)
     assert export.run().info.status == "FINISHED"
     export.assert_balanced()
 
@@ -633,13 +646,126 @@ def test_trouble_that_passes_between_two_tries_sets_nothing_aside(
 
     def in_trouble_once(*arguments: Any, **more: Any) -> None:
         if next(troubles, False):
-            raise MlflowException("try again")
+            raise MlflowException("try again") from sqlite3.DatabaseError("disk I/O error")
         log_batch(*arguments, **more)
 
     monkeypatch.setattr(export.client, "log_batch", in_trouble_once)
     export.all()
     assert export.account.events_set_aside == 0
     assert len(export.points("node_node-0_duration_ms")) == 2
+
+
+def page_of_a_gateway() -> Exception:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
+
+    return MlflowException("failed with error code 500 != 200. Response body: '<html>'", INTERNAL_ERROR)
+
+
+def failed_connection() -> Exception:
+    from mlflow.exceptions import MlflowException
+
+    error = MlflowException("API request failed with exception: reset by peer")
+    error.__context__ = ConnectionResetError(104, "reset by peer")
+    return error
+
+
+def servers_own_500() -> Exception:
+    from mlflow.exceptions import RestException
+
+    return RestException({"error_code": "INTERNAL_ERROR", "message": "no thread is free"})
+
+
+def databases_own_error() -> Exception:
+    from mlflow.exceptions import MlflowException
+
+    error = MlflowException("could not write")
+    error.__cause__ = sqlite3.DatabaseError("could not write")
+    return error
+
+
+class TroubledClient:
+    """MLflow's client, which takes no metrics as long as there is `trouble`, and everything else."""
+
+    def __init__(self, client: Any, trouble: Callable[[], Exception]) -> None:
+        self._client = client
+        self.trouble: Callable[[], Exception] | None = trouble
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def log_batch(self, run_id: str, **values: Any) -> None:
+        if self.trouble is not None and values.get("metrics"):
+            raise self.trouble()
+        self._client.log_batch(run_id, **values)
+
+
+@pytest.mark.parametrize("trouble", [page_of_a_gateway, failed_connection])
+def test_what_did_not_reach_mlflow_is_not_refused_by_it(
+    export: Export, whole_run: Any, trouble: Callable[[], Exception]
+) -> None:
+    client = TroubledClient(export.client, trouble)
+    export.exporter = MlflowExporter(export._connection, client, pause=export.pauses.append)
+    export.commit(whole_run())
+    with pytest.raises(type(trouble()), match=r"500|reset"):
+        export.once()
+    assert export.cursor == 0
+    client.trouble = None
+    export.all()
+    assert export.account.events_set_aside == 0
+    export.assert_balanced()
+
+
+@pytest.mark.parametrize("trouble", [servers_own_500, databases_own_error])
+def test_trouble_with_metrics_alone_that_passes_sets_nothing_aside(
+    export: Export, whole_run: Any, trouble: Callable[[], Exception]
+) -> None:
+    client = TroubledClient(export.client, trouble)
+
+    def pause(seconds: float) -> None:
+        export.pauses.append(seconds)
+        if len(export.pauses) == len(DOUBT_PAUSES_S):
+            client.trouble = None
+
+    export.exporter = MlflowExporter(
+        export._connection, client, artifact_location=export.artifacts.as_uri(), pause=pause
+    )
+    export.commit(whole_run())
+    export.all()
+    assert export.pauses == list(DOUBT_PAUSES_S)
+    assert export.account.events_set_aside == 0
+    assert len(export.points("node_node-0_duration_ms")) == 2
+    export.assert_balanced()
+
+
+@pytest.mark.parametrize("trouble", [servers_own_500, databases_own_error])
+def test_values_that_fail_after_every_pause_are_set_aside(
+    export: Export, whole_run: Any, trouble: Callable[[], Exception]
+) -> None:
+    client = TroubledClient(export.client, trouble)
+    export.exporter = MlflowExporter(
+        export._connection, client, artifact_location=export.artifacts.as_uri(), pause=export.pauses.append
+    )
+    export.commit(whole_run(nodes=4))
+    export.all()
+    assert export.account.events_set_aside == 5, "the points, and with its totals the end of the run"
+    assert export.run().info.status == "FINISHED"
+    export.assert_balanced()
+
+
+def test_more_doubts_than_can_be_looked_at_again_are_left_as_they_are() -> None:
+    asked: list[int] = []
+
+    def doubt(number: int) -> Doubt:
+        def is_refused_again() -> bool:
+            asked.append(number)
+            return False
+
+        return Doubt([number], 1, Refused(number, "500", is_refused_again))
+
+    doubts = [doubt(number) for number in range(DOUBTS_MAX + 1)]
+    assert [each.seqs for each in settled(doubts, lambda _: None)] == [[DOUBTS_MAX]]
+    assert asked == list(range(DOUBTS_MAX))
 
 
 def test_a_param_that_mlflow_refuses_is_set_aside_with_the_end_of_the_run_and_the_rest_is_written(

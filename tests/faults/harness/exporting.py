@@ -80,7 +80,9 @@ class Exporting:
     def attempt(self) -> Exception | None:
         """Exports until there is nothing more, or something goes wrong, which is returned."""
         with closing(open_for_reading(self._path)) as connection:
-            exporter = MlflowExporter(connection, self._client, artifact_location=self._artifacts)
+            exporter = MlflowExporter(
+                connection, self._client, artifact_location=self._artifacts, pause=lambda _: None
+            )
             for _ in range(PASSES_MAX):
                 try:
                     outcome = exporter.export(self.ledger.exporter_state(NAME)[0])

@@ -24,12 +24,14 @@ from configurable_agents.errors import AgentsObsError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.exporters import projection
 from configurable_agents.obsd.exporters.mlflow_batches import (
+    Doubt,
     Refused,
     RefusedError,
     RunWriter,
     first_line,
     may_be_the_values,
     permanent_errors,
+    settled,
 )
 from configurable_agents.obsd.exporters.mlflow_store import artifact_location, open_store
 from configurable_agents.obsd.exporters.mlflow_version import CHECK_EVERY_S, check_version
@@ -67,6 +69,7 @@ class _Taken:
     def __init__(self) -> None:
         self.runs: dict[int, tuple[int, str, int]] = {}
         self.set_aside: dict[int, tuple[int, int, str]] = {}
+        self.doubts: list[Doubt] = []
 
     def wrote(self, run: int, foreign_id: str, final_events: int = -1) -> None:
         self.runs[run] = (run, foreign_id, final_events)
@@ -74,6 +77,16 @@ class _Taken:
     def refuse(self, seqs: Iterable[int], run: int, reason: str) -> None:
         for seq in seqs:
             self.set_aside.setdefault(seq, (seq, run, reason))
+
+    def refuse_value(self, seqs: list[int], run: int, refused: Refused) -> None:
+        if refused.is_refused_again is None:
+            self.refuse(seqs, run, refused.reason)
+        else:
+            self.doubts.append(Doubt(seqs, run, refused))
+
+    def settle(self, pause: Callable[[float], None]) -> None:
+        for doubt in settled(self.doubts, pause):
+            self.refuse(doubt.seqs, doubt.run, doubt.refused.reason)
 
 
 class _Final(NamedTuple):
@@ -97,11 +110,13 @@ class MlflowExporter:
         *,
         artifact_location: str | None = None,
         clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._connection = connection
         self._client = client
         self._artifact_location = artifact_location
         self._clock = clock
+        self._pause = pause
         self._experiments: dict[str, str] = {}
         self._foreign_ids: OrderedDict[int, str] = OrderedDict()
         self._live_at: OrderedDict[int, float] = OrderedDict()
@@ -126,6 +141,7 @@ class MlflowExporter:
             self._export_run(head, totals, again, taken)
         for run in due:
             self._finish_run(run, taken)
+        taken.settle(self._pause)
         return ExportOutcome(
             cursor=page.upto,
             runs=list(taken.runs.values()),
@@ -159,9 +175,9 @@ class MlflowExporter:
             _log.warning("events of run %s are set aside: %s", head.run_id, refusal)
             taken.refuse(page.seqs_of(run), run, str(refusal))
             return
-        for seq, reason in refused:
-            if seq:
-                taken.refuse([seq], run, reason)
+        for each in refused:
+            if each.seq:
+                taken.refuse_value([each.seq], run, each)
 
     def _live_is_due(self, head: RunHead) -> bool:
         now = self._clock()
@@ -185,12 +201,12 @@ class MlflowExporter:
         try:
             foreign_id = self._foreign_id(head, taken)
             with permanent_errors():
-                reasons = self._write_final(final, foreign_id)
+                refused = self._write_final(final, foreign_id)
         except RefusedError as refusal:
             _log.warning("run %s cannot be finished in MLflow: %s", head.run_id, refusal)
-            reasons = [str(refusal)]
-        if reasons:
-            taken.refuse(final.end, run, reasons[0])
+            refused = [Refused(0, str(refusal))]
+        for each in refused:
+            taken.refuse_value(final.end, run, each)
         taken.wrote(run, foreign_id, head.events)
 
     def _read_final(self, run: int) -> _Final:
@@ -204,8 +220,8 @@ class MlflowExporter:
                 export_queries.run_timeline(connection, head.run_id) if has_picture else None,
             )
 
-    def _write_final(self, final: _Final, foreign_id: str) -> list[str]:
-        """Returns why MLflow refuses parts of it."""
+    def _write_final(self, final: _Final, foreign_id: str) -> list[Refused]:
+        """Returns what MLflow refuses of it."""
         head = final.head
         refused = self._write_figures(head, final.figures, RunWriter(self._client, foreign_id, head.run_id))
         if not head.attach_id:
@@ -218,7 +234,7 @@ class MlflowExporter:
         self._log_artifact(foreign_id, final.figures.profile.to_json(), names.ARTIFACT_PROFILE)
         if final.timeline is not None:
             self._log_timeline(final.timeline, foreign_id)
-        return [each.reason for each in refused]
+        return refused
 
     def _write_figures(self, head: RunHead, figures: FinalFigures, writer: RunWriter) -> list[Refused]:
         """In one call where MLflow takes all of it, as it nearly always does."""
@@ -304,8 +320,8 @@ class MlflowExporter:
             if not tags or not may_be_the_values(error):
                 raise
         foreign_id = create(ours)
-        for _, reason in RunWriter(self._client, foreign_id, head.run_id).log_tags(tags):
-            taken.refuse(export_queries.start_of_run(self._connection, head.run), head.run, reason)
+        for each in RunWriter(self._client, foreign_id, head.run_id).log_tags(tags):
+            taken.refuse_value(export_queries.start_of_run(self._connection, head.run), head.run, each)
         return foreign_id
 
     def _experiment_id(self, name: str) -> str:

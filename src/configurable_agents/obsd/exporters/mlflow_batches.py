@@ -44,9 +44,20 @@ any error of the database that is not a broken connection."""
 _DOUBTFUL = "INTERNAL_ERROR"
 """What MLflow answers both to a value that its database cannot hold and when it is in trouble itself."""
 
+DOUBT_PAUSES_S = (1.0, 3.0)
+"""What was refused in doubt is tried again after each of these. An MLflow that is in trouble for longer, and
+takes other writes all the while, has values set aside that it would have taken later."""
+
+DOUBTS_MAX = 200
+"""Values of one export that are tried again so. Those beyond are set aside at once; they can be tried again
+by hand."""
+
 
 class RefusedError(Exception):
     """MLflow will never take this; the reason is kept with what is set aside."""
+
+    in_doubt = False
+    """MLflow may have been in trouble itself."""
 
 
 class Refused(NamedTuple):
@@ -55,6 +66,31 @@ class Refused(NamedTuple):
     seq: int
     """Its event; 0: it has none."""
     reason: str
+    is_refused_again: Callable[[], bool] | None = None
+    """Tries once more, where the refusal is in doubt. Raises when MLflow takes nothing at all."""
+
+
+class Doubt(NamedTuple):
+    """Events that are to be set aside, unless MLflow takes what it refused."""
+
+    seqs: list[int]
+    run: int
+    refused: Refused
+
+
+def settled(doubts: Sequence[Doubt], pause: Callable[[float], None]) -> list[Doubt]:
+    """Those that MLflow goes on refusing, while it takes other writes."""
+    looked_at, beyond = list(doubts[:DOUBTS_MAX]), doubts[DOUBTS_MAX:]
+    for pause_s in DOUBT_PAUSES_S:
+        if not looked_at:
+            break
+        pause(pause_s)
+        looked_at = [each for each in looked_at if _is_refused_again(each.refused)]
+    return [*looked_at, *beyond]
+
+
+def _is_refused_again(refused: Refused) -> bool:
+    return refused.is_refused_again is None or refused.is_refused_again()
 
 
 class RunWriter:
@@ -79,8 +115,10 @@ class RunWriter:
             self._client.log_batch(self.foreign_id, metrics=_metrics(some))
 
         by_name = sorted(points, key=lambda point: point.name)
-        refused = self._log_all(by_name, METRICS_MAX, log)
-        return [Refused(point.seq, f"metric {point.name!r}: {reason}") for point, reason in refused]
+        return [
+            each._replace(seq=point.seq, reason=f"metric {point.name!r}: {each.reason}")
+            for point, each in self._log_all(by_name, METRICS_MAX, log)
+        ]
 
     def takes_at_once(
         self, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]
@@ -103,41 +141,53 @@ class RunWriter:
         def log(some: Sequence[tuple[str, str]]) -> None:
             self._client.log_batch(self.foreign_id, params=_params(some))
 
-        refused = self._log_all(list(params.items()), PARAMS_MAX, log)
-        return [Refused(0, f"param {name!r}: {reason}") for (name, _), reason in refused]
+        return [
+            each._replace(reason=f"param {name!r}: {each.reason}")
+            for (name, _), each in self._log_all(list(params.items()), PARAMS_MAX, log)
+        ]
 
     def log_tags(self, tags: Mapping[str, str]) -> list[Refused]:
-        refused = self._log_all(list(tags.items()), TAGS_MAX, self._log_tags)
-        return [Refused(0, f"tag {name!r}: {reason}") for (name, _), reason in refused]
+        return [
+            each._replace(reason=f"tag {name!r}: {each.reason}")
+            for (name, _), each in self._log_all(list(tags.items()), TAGS_MAX, self._log_tags)
+        ]
 
     def _log_tags(self, some: Sequence[tuple[str, str]]) -> None:
         self._client.log_batch(self.foreign_id, tags=_tags(some))
 
     def _log_all(
         self, items: Sequence[T], size: int, log: Callable[[Sequence[T]], None]
-    ) -> list[tuple[T, str]]:
-        refused: list[tuple[T, str]] = []
+    ) -> list[tuple[T, Refused]]:
+        refused: list[tuple[T, Refused]] = []
         for start in range(0, len(items), size):
             refused.extend(self._log_some(items[start : start + size], log))
         if refused:
-            _log.warning("MLflow run %s refuses %d values: %s", self.foreign_id, len(refused), refused[0][1])
+            _log.warning(
+                "MLflow run %s refuses %d values: %s", self.foreign_id, len(refused), refused[0][1].reason
+            )
         return refused
 
-    def _log_some(self, items: Sequence[T], log: Callable[[Sequence[T]], None]) -> list[tuple[T, str]]:
-        refusal = self._refusal(lambda: log(items))
+    def _log_some(self, items: Sequence[T], log: Callable[[Sequence[T]], None]) -> list[tuple[T, Refused]]:
+        refusal = self._refusal(lambda: log(items), tries=2)
         if refusal is None:
             return []
         self._check_is_active(refusal)
         if len(items) == 1 or self._isolations_left <= 0:
             self._isolations_left -= 1
-            return [(item, str(refusal)) for item in items]
+            return [(item, self._refused(item, refusal, log)) for item in items]
         middle = len(items) // 2
         return [*self._log_some(items[:middle], log), *self._log_some(items[middle:], log)]
 
-    def _refusal(self, log: Callable[[], None]) -> RefusedError | None:
+    def _refused(self, item: T, refusal: RefusedError, log: Callable[[Sequence[T]], None]) -> Refused:
+        def is_refused_again() -> bool:
+            return self._refusal(lambda: log([item]), tries=1) is not None
+
+        return Refused(0, str(refusal), is_refused_again if refusal.in_doubt else None)
+
+    def _refusal(self, log: Callable[[], None], *, tries: int) -> RefusedError | None:
         """Why it is not taken; `None` when it is. An error in doubt counts when MLflow takes other things."""
         refusal = None
-        for _ in range(2):
+        for _ in range(tries):
             try:
                 with permanent_errors():
                     log()
@@ -148,6 +198,7 @@ class RunWriter:
                     raise
                 self._write_a_known_value()
                 refusal = RefusedError(first_line(error))
+                refusal.in_doubt = True
             else:
                 return None
         return refusal
@@ -196,17 +247,20 @@ def may_be_the_values(error: BaseException) -> bool:
 
 
 def _code_of(error: BaseException) -> str | None:
-    """MLflow's error code, where it is a server's. Of those that its client makes up, the page of a gateway
-    that says 400 is no verdict on what was sent, and an error of the database is in doubt. That this process
-    has no memory left is none either."""
+    """MLflow's error code, where it is MLflow's word on what was sent: its server's, or its database store's.
+
+    Its client makes codes up of the pages of gateways and of connections that fail: `None`. An error of the
+    database is in doubt. That this process has no memory left says nothing either.
+    """
     from mlflow.exceptions import RestException  # noqa: PLC0415
 
+    code: str | None = getattr(error, "error_code", None)
     if ran_out_of_memory(error):
         return None
-    code: str | None = getattr(error, "error_code", None)
-    if code != _MADE_UP or isinstance(error, RestException):
+    if isinstance(error, RestException) or code not in {_MADE_UP, _DOUBTFUL}:
         return code
-    return None if error.__cause__ is None else _DOUBTFUL
+    cause = error.__cause__ or error.__context__
+    return None if cause is None or isinstance(cause, OSError) else _DOUBTFUL
 
 
 def first_line(error: BaseException) -> str:
