@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -12,8 +14,12 @@ from typing import Any
 import pytest
 from harness.exporting import Exporting
 from harness.postgres import Postgres, need_postgres, postgres
+from harness.site import Site
 
+from configurable_agents import observe_run
+from configurable_agents.client.emitter import Emitter
 from configurable_agents.observability import mlflow_names as names
+from configurable_agents.runtime.profiler import profile_node
 from configurable_agents.telemetry import NodeFinished, RunFinished, RunStarted, Status
 
 pytestmark = pytest.mark.acceptance
@@ -148,3 +154,76 @@ def test_times_and_names_at_the_edges_of_what_is_recorded_are_taken(
     export.profile(run_id)
     assert export.attempt() is None
     assert export.set_aside() == []
+
+
+# -- `agents-obs verify` on a store of PostgreSQL -----------------------------------------------------
+
+VERIFY_DIFFERS = 7
+
+
+@pytest.fixture
+def exported(site: Site, database: Postgres, experiment: str) -> str:
+    """A run of a real workflow that a real daemon has exported. Its id."""
+    site.settings(f'[mlflow]\ntracking_uri = "{database.uri}"\n')
+    site.start_daemon(mlflow=True)
+    recorder = Emitter(site.home)
+    with observe_run(experiment, "verified", recorder=recorder) as run:
+        for number in range(12):
+            with profile_node(f"step-{number % 3}"):
+                pass
+            usage = {"prompt_tokens": 10 + number, "completion_tokens": 5}
+            run.track_call("openai", "gpt-4o", {"model": "gpt-4o", "usage": usage})
+    recorder.close()
+    site.wait_until_settled(exported=True)
+    return run.run_id
+
+
+def verify(site: Site) -> tuple[int, str]:
+    """Its exit code, and what it said."""
+    command = [Path(sys.executable).with_name("agents-obs"), "verify", "--home", site.home.folder]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+OF_STEP = "WHERE run_uuid = %s AND key = 'node_{}_duration_ms' AND step = 2"
+COLUMNS = "key, value, timestamp + 1, run_uuid, step, is_nan"
+DAMAGES = {
+    "a lost point": (
+        f"DELETE FROM metrics {OF_STEP.format('step-1')}",
+        "1 of 4 points of node_step-1_duration_ms are not in MLflow",
+    ),
+    "a point that was changed": (
+        f"UPDATE metrics SET value = value + 1 {OF_STEP.format('step-2')}",
+        "1 of 4 points of node_step-2_duration_ms have another time or value",
+    ),
+    "a point that is there twice": (
+        f"INSERT INTO metrics SELECT {COLUMNS} FROM metrics {OF_STEP.format('step-0')}",
+        "1 points of node_step-0_duration_ms are in MLflow twice",
+    ),
+    "another sum": (
+        "UPDATE latest_metrics SET value = value + 1 WHERE run_uuid = %s AND key = 'total_cost_usd'",
+        "metric total_cost_usd is ",
+    ),
+}
+DELETION = "UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = %s"
+
+
+def test_a_store_is_verified_point_by_point_and_what_was_damaged_is_found(
+    site: Site, exported: str, database: Postgres, client: Any, experiment: str
+) -> None:
+    code, said = verify(site)
+    assert code == 0, said
+    assert "balanced: MLflow holds what the ledger says it does" in said
+    assert "compared 1 run and 12 points with postgresql+psycopg2" in said
+    [found] = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    assert found.data.tags[names.TAG_RUN_ID] == exported
+    for what, (damage, _) in DAMAGES.items():
+        assert database.execute(damage, found.info.run_id) == 1, what
+    code, said = verify(site)
+    assert code == VERIFY_DIFFERS, said
+    assert [finding for _, finding in DAMAGES.values() if finding not in said] == [], said
+    assert f"{len(DAMAGES)} findings" in said
+    assert database.execute(DELETION, found.info.run_id) == 1
+    code, said = verify(site)
+    assert code == VERIFY_DIFFERS, said
+    assert f"MLflow run {found.info.run_id} is deleted" in said

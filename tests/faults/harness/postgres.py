@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from harness.tools import INSTALL, need, postgres_binaries
@@ -67,6 +67,15 @@ class Postgres:
             self._process.send_signal(signal.SIGQUIT if at_once else signal.SIGINT)
             self._process.wait(READY_WITHIN_S)
             self._process = None
+
+    def execute(self, statement: str, *values: object) -> int:
+        """Past MLflow. Returns how many rows it was about."""
+        import psycopg2
+
+        opened = psycopg2.connect(host=str(self._folder), user="postgres", dbname="postgres")
+        with closing(opened), opened, opened.cursor() as cursor:
+            cursor.execute(statement, values)
+            return int(cursor.rowcount)
 
     def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
         binaries = postgres_binaries()
