@@ -78,6 +78,19 @@ def test_calls_of_a_local_server_are_not_further_reports_where_others_are(book: 
     assert found.totals.merged_calls == totals(book).merged_calls == 1
 
 
+def test_it_is_one_call_in_the_profile_of_its_model_too(book: Any, events: Any) -> None:
+    """With the time of whoever measured it."""
+    twice = [events.call(name, response_id="resp-1", duration_ns=30_000_000) for name in ("a", "b")]
+    unmeasured = events.call("c", response_id="resp-2", duration_ns=0, stated_cost_nanos=5)
+    measured = events.call("d", response_id="resp-2", duration_ns=10_000_000)
+    alone = events.call("e", duration_ns=20_000_000)
+    book.commit([events.started(), *twice, unmeasured, measured, alone, events.finished()])
+    (model,) = book.ask(queries.profile_report, Scope()).models
+    assert model.calls == totals(book).calls == 3
+    assert (model.p50_ns, model.p99_ns) == (20_000_000, 30_000_000)
+    assert model.output_tokens_per_s == 300 / 0.06
+
+
 counts = st.lists(st.integers(0, 3), min_size=9, max_size=9)
 usages = st.one_of(st.none(), counts.map(lambda each: Usage(*each)))
 reports = st.lists(

@@ -38,8 +38,13 @@ FROM node_totals t JOIN names n ON n.id = t.node WHERE t.run = ?
 
 _CALLS = """
 SELECT provider, model, span_id, started_unix_ns, duration_ns, time_to_first_token_ns,
-    COALESCE(output_tokens + reasoning_tokens + audio_output_tokens, 0), status
-FROM llm_calls WHERE run = ? LIMIT ?
+    COALESCE(output_tokens + reasoning_tokens + audio_output_tokens, 0), status, counted,
+    counted OR EXISTS (
+        SELECT 1 FROM llm_calls o
+        WHERE o.run = c.run AND o.response_id = c.response_id AND o.response_id <> '' AND o.counted
+            AND o.duration_ns = 0
+    )
+FROM llm_calls c WHERE run = ? LIMIT ?
 """
 
 _RUN = """
@@ -64,6 +69,10 @@ class CallTiming(NamedTuple):
     """0 when unknown."""
     output_tokens: int
     status: int
+    counted: bool
+    """False: another report of the same response is counted instead."""
+    tells_time: bool
+    """Whether it is counted, or was measured where the report that is counted was not."""
 
 
 def run_profile(
@@ -173,16 +182,17 @@ def model_sketches(calls: Iterable[CallTiming]) -> tuple[ModelSketches, ...]:
 
 def _model_sketches(provider: str, model: str, calls: list[CallTiming]) -> ModelSketches:
     """A duration of 0 is one that nobody measured."""
-    measured = [call for call in calls if call.duration_ns]
+    timed = [call for call in calls if call.tells_time]
+    measured = [call for call in timed if call.duration_ns]
     told = [call for call in measured if call.status == Status.OK and call.output_tokens > 0]
     profile = ModelProfile(
         provider,
         model,
-        len(calls),
+        sum(call.counted for call in calls),
         max((call.duration_ns for call in measured), default=0),
         timed_output_tokens=sum(call.output_tokens for call in told),
         generation_ns=sum(max(0, call.duration_ns - call.first_token_ns) for call in told),
     )
     duration = LatencySketch(call.duration_ns for call in measured)
-    first_token = LatencySketch(call.first_token_ns for call in calls if call.first_token_ns)
+    first_token = LatencySketch(call.first_token_ns for call in timed if call.first_token_ns)
     return ModelSketches(with_percentiles(profile, duration, first_token), duration, first_token)
