@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import tempfile
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 
 from answering import answer, call_times_ns
 
-from configurable_agents.client.spool import SEGMENT_BYTES_MAX, Spool
+from configurable_agents.client.spool import Spool
 from configurable_agents.observe import observe_run
 from configurable_agents.runtime.profiler import profile_node
 from configurable_agents.telemetry import Event, NodeFinished, Status
@@ -40,24 +39,14 @@ def parts() -> dict[str, Callable[[], Any]]:
     folder = Path(tempfile.mkdtemp(prefix="bench-parts-"))
     encode = EventEncoder().encode
     frame = encode(EVENT)
-    spool = Spool(folder, bytes(16))
+    mapped, written = Spool(folder, bytes(16)), Spool(folder, bytes(range(16)), is_mapped=False)
     file = os.open(folder / "bare", os.O_RDWR | os.O_CREAT | os.O_APPEND)
-    mapped_file = os.open(folder / "mapped", os.O_RDWR | os.O_CREAT)
-    os.posix_fallocate(mapped_file, 0, SEGMENT_BYTES_MAX)
-    mapped = mmap.mmap(mapped_file, SEGMENT_BYTES_MAX)
-    place = [0]
-
-    def write_mapped() -> None:
-        begin = place[0] % (SEGMENT_BYTES_MAX - len(frame))
-        mapped[begin : begin + len(frame)] = frame
-        place[0] = begin + len(frame)
-
     return {
         "measuring and adding up, no recorder behind": measuring(),
         "encoding": lambda: encode(EVENT),
-        "checksum and write, as the spool does it": lambda: spool.append(frame),
+        "checksum and two stores into mapped memory": lambda: mapped.append(frame),
+        "instead of these, checksum and write": lambda: written.append(frame),
         "of that, the bare system call": lambda: os.write(file, frame),
-        "the same bytes into mapped memory instead": write_mapped,
     }
 
 

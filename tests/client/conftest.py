@@ -12,7 +12,8 @@ import pytest
 
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import ReportClient, Scope
-from configurable_agents.client.spool import list_segments, read_chunks
+from configurable_agents.client.segments import list_segments
+from configurable_agents.client.spool_reader import read_chunks
 from configurable_agents.telemetry import NodeFinished, Status
 from configurable_agents.wire.decode import decode_batch
 from configurable_agents.wire.frames import batch_of_frames

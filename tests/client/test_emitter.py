@@ -25,7 +25,7 @@ from configurable_agents.client.emitter import (
 from configurable_agents.client.home import Home
 from configurable_agents.client.process import close_process_recorders, process_recorder
 from configurable_agents.client.reports import ReportClient, Scope
-from configurable_agents.client.spool import list_segments
+from configurable_agents.client.segments import list_segments
 from configurable_agents.errors import ConfigurationError
 from configurable_agents.telemetry import (
     Graph,
@@ -379,7 +379,7 @@ def test_a_child_forked_while_a_segment_is_begun_does_not_keep_its_lock(home: Ho
     """Every segment of the dead parent can be locked although its children live on."""
     ran = child(
         "import fcntl\n"
-        "from configurable_agents.client import spool\n"
+        "from configurable_agents.client import segments\n"
         "recorder = process_recorder(home)\n"
         "recorder._spool._segment_bytes_max = 100\n"
         "stop = False\n"
@@ -399,8 +399,8 @@ def test_a_child_forked_while_a_segment_is_begun_does_not_keep_its_lock(home: Ho
         "thread.join()\n"
         "recorder.close()\n"
         "held = 0\n"
-        "for segment in spool.list_segments(home.spool)[recorder.producer_id]:\n"
-        "    lock = spool.try_lock(segment)\n"
+        "for segment in segments.list_segments(home.spool)[recorder.producer_id]:\n"
+        "    lock = segments.try_lock(segment)\n"
         "    held += lock is None\n"
         "    if lock is not None: os.close(lock)\n"
         "os.close(write)\n"

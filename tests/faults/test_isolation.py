@@ -16,7 +16,8 @@ from harness.site import Site
 
 from configurable_agents.client.emitter import EXIT_FLUSH_S, JOIN_S, Emitter
 from configurable_agents.client.home import Home
-from configurable_agents.client.spool import list_segments, read_chunks
+from configurable_agents.client.segments import list_segments
+from configurable_agents.client.spool_reader import read_chunks
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.telemetry import NodeFinished, Status
 

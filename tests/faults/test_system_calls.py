@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 from harness.seeds import Seed
 from harness.site import Site
@@ -17,8 +19,10 @@ from harness.system_calls import (
 )
 from harness.tools import need_strace
 
+from configurable_agents.client.home import SPOOL_VARIABLE
 from configurable_agents.obsd.ledger.damage import CHECKED
 from configurable_agents.obsd.ledger.database import check
+from configurable_agents.obsd.receivers.spool import DAMAGED_SUFFIX
 
 pytestmark = pytest.mark.acceptance
 
@@ -78,29 +82,63 @@ def test_a_kill_while_a_ledger_is_made_leaves_a_whole_one_or_none(site: Site, nu
     assert_clean_after_restart(site)
 
 
-SPOOL_FAULTS = {
-    "disk full": Injection("write", "error=ENOSPC", "40..60"),
-    "I/O error": Injection("write", "error=EIO", "40..60"),
-    "short": Injection("write", "retval=9", "40..60"),
-    "no room for the head": Injection("write", "error=ENOSPC", "3..5"),
-    "no name": Injection("rename", "error=ENOSPC", "1..3"),
-    "no lock": Injection("flock", "error=ENOLCK", "1..2"),
-    "killed": Injection("write", "signal=KILL", "77"),
+class SpoolFault(NamedTuple):
+    injection: Injection
+    dropped: int
+    """So many events at least."""
+    ending: int = 0
+
+
+MAPPED_FAULTS = {
+    "disk full": SpoolFault(Injection("fallocate", "error=ENOSPC", "2..41"), 20),
+    "quota reached at once": SpoolFault(Injection("fallocate", "error=EDQUOT", "1..20"), 10),
+    "too long": SpoolFault(Injection("fallocate", "error=EFBIG", "3..42"), 20),
+    "cannot reserve": SpoolFault(Injection("fallocate", "error=EOPNOTSUPP", "1+"), 0),
+    "cannot map": SpoolFault(Injection("fallocate", "error=ENODEV", "1+"), 0),
+    "cannot map for a while": SpoolFault(Injection("fallocate", "error=ENODEV", "2..3"), 0),
+    "pages that fail": SpoolFault(Injection("madvise", "error=EFAULT", "4..33"), 0),
+    "an older kernel": SpoolFault(Injection("madvise", "error=EINVAL", "1+"), 0),
+    "cannot be cut": SpoolFault(Injection("ftruncate", "error=EIO", "1+"), 0),
+    "no name": SpoolFault(Injection("rename", "error=ENOSPC", "1..3"), 3),
+    "no lock": SpoolFault(Injection("flock", "error=ENOLCK", "1..2"), 2),
+    "killed while it reserves": SpoolFault(Injection("fallocate", "signal=KILL", "3"), 0, KILLED),
+    "killed at its end": SpoolFault(Injection("ftruncate", "signal=KILL", "1"), 0, KILLED),
+}
+"""Room is reserved for the first time at the beginning, and then for about every 900 events."""
+
+WRITTEN_FAULTS = {
+    "disk full": SpoolFault(Injection("write", "error=ENOSPC", "40..60"), 20),
+    "I/O error": SpoolFault(Injection("write", "error=EIO", "40..60"), 20),
+    "short": SpoolFault(Injection("write", "retval=9", "40..60"), 20),
+    "no room for the head": SpoolFault(Injection("write", "error=ENOSPC", "3..5"), 3),
+    "no name": SpoolFault(Injection("rename", "error=ENOSPC", "1..3"), 3),
+    "no lock": SpoolFault(Injection("flock", "error=ENOLCK", "1..2"), 2),
+    "killed": SpoolFault(Injection("write", "signal=KILL", "77"), 0, KILLED),
 }
 """The first two calls of `write` are the program's own, of one line; the third is the head of its segment."""
 
 
-def test_what_a_spool_could_not_take_is_dropped_and_counted_and_all_else_arrives(site: Site) -> None:
-    for name, injection in SPOOL_FAULTS.items():
-        process = site.launch("workflow.py", name, "--events", 150, under=strace(injection))
+@pytest.mark.parametrize(
+    ("form", "faults", "events"), [("mapped", MAPPED_FAULTS, 2500), ("written", WRITTEN_FAULTS, 150)]
+)
+def test_what_a_spool_could_not_take_is_dropped_and_counted_and_all_else_arrives(
+    site: Site, form: str, faults: dict[str, SpoolFault], events: int
+) -> None:
+    seen: set[bytes] = set()
+    for name, fault in faults.items():
+        under = ["env", f"{SPOOL_VARIABLE}={form}", *strace(fault.injection)]
+        process = site.launch("workflow.py", name, "--events", events, under=under)
         _, errors = process.communicate(timeout=60)
-        assert process.returncode == (KILLED if name == "killed" else 0), (name, errors)
+        assert process.returncode == fault.ending, (name, errors)
         assert "Traceback" not in errors, (name, errors)
-    lacking = {journal.dropped for journal in site.journals()}
-    assert len(lacking) > 1, "no call failed, so nothing was tested"
-    assert sum(journal.dropped for journal in site.journals()) >= 3 * 20
+        [journal] = [each for each in site.journals() if each.producer_id not in seen]
+        seen.add(journal.producer_id)
+        assert fault.dropped <= journal.dropped <= 2 * fault.dropped, name
+        if not fault.ending:
+            assert len(journal.must_arrive()) >= events, name
     site.start_daemon()
     site.wait_until_settled()
+    assert not list(site.home.spool.glob(f"*{DAMAGED_SUFFIX}"))
     verdict = site.verdict()
     assert verdict.is_clean, verdict
 

@@ -17,7 +17,9 @@ import pytest
 from configurable_agents.client.channel import open_channel
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import ReportClient, Scope
-from configurable_agents.client.spool import SUFFIX, Spool, list_segments
+from configurable_agents.client.segments import SUFFIX, list_segments
+from configurable_agents.client.spool import Spool
+from configurable_agents.client.spool_reader import read_chunks
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.intake import Intake
 from configurable_agents.obsd.ledger.database import open_for_reading
@@ -193,7 +195,8 @@ from configurable_agents.client.home import Home
 from configurable_agents.client.spool import Spool
 sys.path.insert(0, "")
 folder, producer, bound = sys.argv[1], bytes.fromhex(sys.argv[2]), int(sys.argv[3])
-spool = Spool(Home.from_environment(folder).spool, producer, segment_bytes_max=bound)
+is_mapped = sys.argv[4] == "mapped"
+spool = Spool(Home.from_environment(folder).spool, producer, is_mapped=is_mapped, segment_bytes_max=bound)
 for line in sys.stdin:
     spool.append(bytes.fromhex(line.strip()))
 os._exit(0)
@@ -204,10 +207,17 @@ os._exit(0)
 def orphan(home: Home) -> Callable[..., list[Any]]:
     """Leaves the spool of a process that is gone, and returns its segments."""
 
-    def leave(events: list[Any], *, producer: bytes = PRODUCER, segment_bytes_max: int = 10**6) -> list[Any]:
+    def leave(
+        events: list[Any],
+        *,
+        producer: bytes = PRODUCER,
+        segment_bytes_max: int = 10**6,
+        form: str = "mapped",
+    ) -> list[Any]:
         home.spool.mkdir(mode=0o700, exist_ok=True)
         frames = "".join(f"{EventEncoder().encode(event).hex()}\n" for event in events)
-        command = [sys.executable, "-c", ORPHAN, str(home.folder), producer.hex(), str(segment_bytes_max)]
+        arguments = [str(home.folder), producer.hex(), str(segment_bytes_max), form]
+        command = [sys.executable, "-c", ORPHAN, *arguments]
         subprocess.run(command, input=frames, text=True, check=True)
         return list_segments(home.spool)[producer]
 
@@ -285,10 +295,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.mark.parametrize("form", ["mapped", "written"])
 def test_a_damaged_spool_is_taken_in_up_to_the_damage_and_set_aside(
-    home: Home, start: Any, orphan: Any, events: Any, eventually: Callable[..., None]
+    home: Home, start: Any, orphan: Any, events: Any, eventually: Callable[..., None], form: str
 ) -> None:
-    [segment] = orphan([events.node(f"n{index}", index + 1) for index in range(100)])
+    [segment] = orphan([events.node(f"n{index}", index + 1) for index in range(100)], form=form)
     data = bytearray(segment.path.read_bytes())
     data[data.index(b"n60") + 1] ^= 0xFF
     segment.path.write_bytes(data)
@@ -322,11 +333,21 @@ def test_a_segment_without_a_usable_name_or_head_keeps_no_other_waiting(
 def test_a_torn_tail_of_a_process_that_is_gone_is_no_damage(
     home: Home, start: Any, orphan: Any, events: Any, eventually: Callable[..., None]
 ) -> None:
-    [segment] = orphan([events.node("whole", 1), events.node("torn", 2)])
-    os.truncate(segment.path, segment.path.stat().st_size - 3)
+    for number, form in enumerate(("mapped", "written")):
+        recorded = [events.node(f"whole, {form}", 1, run_id=form), events.node("torn", 2, run_id=form)]
+        [segment] = orphan(recorded, producer=bytes([number]) * 16, form=form)
+        [chunk] = read_chunks(segment)
+        if form == "written":
+            os.truncate(segment.path, chunk.end_offset - 3)
+        else:  # of the two stores the first was half done
+            with segment.path.open("r+b") as file:
+                file.seek(chunk.end_offset - len(EventEncoder().encode(recorded[1])) - 4)
+                file.write(bytes(4))
+                file.seek(chunk.end_offset - 9)
+                file.write(bytes(9))
     start()
-    eventually(lambda: list_segments(home.spool) == {} and calls_of(home))
-    assert calls_of(home) == {"whole": 1}
+    eventually(lambda: list_segments(home.spool) == {} and len(calls_of(home)) == 2)
+    assert calls_of(home) == {"whole, mapped": 1, "whole, written": 1}
     assert list(home.spool.iterdir()) == []
 
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from configurable_agents.client.follower import SpoolFollower
 from configurable_agents.client.home import Home, ensure_private_folder
-from configurable_agents.client.spool import Segment, Spool
+from configurable_agents.client.segments import Segment
+from configurable_agents.client.spool import Spool
 from configurable_agents.telemetry import Event, NodeStarted
 from configurable_agents.wire.encode import EventEncoder
 from configurable_agents.wire.frames import batch_of_frames
@@ -81,7 +82,7 @@ class Emitter:
         self._sends = True
 
     def _begin_identity(self) -> None:
-        self._spool = Spool(self._home.spool, secrets.token_bytes(16))
+        self._spool = Spool(self._home.spool, secrets.token_bytes(16), is_mapped=self._home.spool_is_mapped)
         self._encode = EventEncoder().encode
         self._append_frame = self._spool.append
         self._lock = threading.RLock()

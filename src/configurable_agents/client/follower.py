@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from configurable_agents.client.spool import HEAD_BYTES, Chunk, Segment, read_chunks
+from configurable_agents.client.segments import HEAD_BYTES, Segment
+from configurable_agents.client.spool_reader import Chunk, read_chunks
 
 
 class SpoolFollower:

@@ -13,6 +13,10 @@ from configurable_agents.errors import ConfigurationError
 
 HOME_VARIABLE = "AGENTS_OBS_HOME"
 SOCKET_VARIABLE = "AGENTS_OBS_SOCKET"
+SPOOL_VARIABLE = "AGENTS_OBS_SPOOL"
+
+WRITTEN_SPOOL = "written"
+"""The value of `AGENTS_OBS_SPOOL` for processes that are to map nothing."""
 
 SOCKET_PATH_BYTES_MAX = 107
 """What fits into `sun_path` of a Unix socket address on Linux, without its closing NUL."""
@@ -71,6 +75,11 @@ class Home:
     @property
     def spool(self) -> Path:
         return self.folder / "spool"
+
+    @property
+    def spool_is_mapped(self) -> bool:
+        """Whether processes may map their spools: unless `AGENTS_OBS_SPOOL` is `written`."""
+        return os.environ.get(SPOOL_VARIABLE) != WRITTEN_SPOOL
 
     @property
     def lock(self) -> Path:

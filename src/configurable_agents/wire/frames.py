@@ -14,6 +14,9 @@ EVENTS_TAG = 0x1A
 EVENT_BYTES_MAX = 64 * 1024
 """A longer event is never recorded and never taken in."""
 
+FRAME_BYTES_MAX = 1 + 3 + EVENT_BYTES_MAX
+"""With its tag and its length."""
+
 _PRODUCER_ID_TAG = 0x0A
 _FIRST_SEQUENCE_TAG = 0x10
 

@@ -14,7 +14,8 @@ import grpc
 import grpc.aio
 
 from configurable_agents.client.home import Home
-from configurable_agents.client.spool import Segment, read_chunks
+from configurable_agents.client.segments import HEAD_BYTES, Segment
+from configurable_agents.client.spool_reader import check_end, read_chunks
 from configurable_agents.core.checks import Checked, check_source
 from configurable_agents.core.source import parse_source
 from configurable_agents.errors import (
@@ -82,15 +83,17 @@ def spool_reader(folder: Path) -> Target:
 
     def read(data: bytes) -> None:
         segment.path.write_bytes(data)
-        taken, end = 0, 0
+        taken, end = 0, HEAD_BYTES
         try:
             for chunk in read_chunks(segment):
                 assert chunk.first_sequence == taken
                 taken, end = taken + chunk.event_count, chunk.end_offset
+            check_end(segment, end)
         except SpoolDamagedError as error:
             _is_one_line(error)
-            _is_true(end <= error.offset <= len(data), error)
-        assert end <= len(data)
+            _is_true(error.offset == 0 or end <= error.offset <= len(data), error)
+        else:
+            assert end <= len(data)
 
     return read
 

@@ -12,23 +12,22 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
 
-from configurable_agents.client.spool import (
+from configurable_agents.client.segments import (
     HEAD_BYTES,
     UNNAMED_KEPT_S,
-    Chunk,
     Segment,
     list_segments,
-    read_chunks,
     remove_unnamed,
     try_lock,
 )
+from configurable_agents.client.spool_reader import Chunk, check_end, held_bytes, read_chunks
 from configurable_agents.errors import AgentsObsError, SpoolDamagedError, WireFormatError
 from configurable_agents.obsd.intake import Intake
 from configurable_agents.obsd.producers import Producers
@@ -74,7 +73,7 @@ class SpoolReceiver:
         self.spools_damaged = 0
         """Files that were set aside, at the last tidying."""
         self.spool_bytes = 0
-        """Size of the spool folder at the last look."""
+        """What the segments in the spool folder held at the last look."""
         self.steps = 0
         """Looks that came to their end, and parts of spools that were taken in."""
         self.problem = ""
@@ -109,7 +108,7 @@ class SpoolReceiver:
         """Takes in everything there is now from producers that are not connected."""
         await self._tidy()
         found = await anyio.to_thread.run_sync(list_segments, self._folder)
-        self.spool_bytes = sum(_size_bytes(segment) for segments in found.values() for segment in segments)
+        self.spool_bytes = await anyio.to_thread.run_sync(_bytes_of_all, found)
         present = {segment.path for segments in found.values() for segment in segments}
         self._positions = {path: at for path, at in self._positions.items() if path in present}
         self._spooling = frozenset(found)
@@ -155,8 +154,8 @@ class SpoolReceiver:
         try:
             if await anyio.to_thread.run_sync(_has_later, self._folder, segments[-1]):
                 return  # its owner lives and has just begun another: the next look sees
-            for segment in segments:
-                await self._take_orphan(segment)
+            for segment, following in zip_longest(segments, segments[1:]):
+                await self._take_orphan(segment, following)
             await self._gone(producer_id)
         finally:
             os.close(lock)
@@ -172,9 +171,11 @@ class SpoolReceiver:
             if await self._next_sequence(segment.producer_id) >= following.first_sequence:
                 segment.path.unlink(missing_ok=True)
 
-    async def _take_orphan(self, segment: Segment) -> None:
+    async def _take_orphan(self, segment: Segment, following: Segment | None) -> None:
         try:
             await self._take(segment)
+            end = self._positions[segment.path]
+            await anyio.to_thread.run_sync(_check_end, segment, end, following)
         except FileNotFoundError:
             return
         except (SpoolDamagedError, WireFormatError) as error:
@@ -211,6 +212,13 @@ def _next_chunk(segment: Segment, position: _Position) -> Chunk | None:
     return next(read_chunks(segment, offset=position.offset, first_sequence=position.sequence), None)
 
 
+def _check_end(segment: Segment, end: _Position, following: Segment | None) -> None:
+    check_end(segment, end.offset)
+    if following is not None and end.sequence < following.first_sequence:
+        missing = following.first_sequence - end.sequence
+        raise SpoolDamagedError(str(segment.path), end.offset, f"its last {missing} events are missing")
+
+
 def _has_later(folder: Path, segment: Segment) -> bool:
     return (
         list_segments(folder).get(segment.producer_id, [segment])[-1].first_sequence > segment.first_sequence
@@ -221,8 +229,14 @@ def _damaged_files(folder: Path) -> int:
     return sum(1 for _ in folder.glob(f"*{DAMAGED_SUFFIX}"))
 
 
-def _size_bytes(segment: Segment) -> int:
+def _bytes_of_all(found: dict[bytes, list[Segment]]) -> int:
+    return sum(_held_bytes(segment) for segments in found.values() for segment in segments)
+
+
+def _held_bytes(segment: Segment) -> int:
     try:
-        return segment.path.stat().st_size
+        return held_bytes(segment)
     except FileNotFoundError:
         return 0
+    except OSError:  # it cannot be read, and `_try_producer` says so; it takes its room all the same
+        return segment.path.lstat().st_size
