@@ -21,10 +21,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from configurable_agents.client.channel import open_channel
-from configurable_agents.client.control import find_daemon, start_daemon, stop_daemon
+from configurable_agents.client.control import STOP_TIMEOUT_S, find_daemon, start_daemon, stop_daemon
 from configurable_agents.client.emitter import Emitter
 from configurable_agents.client.home import Home
 from configurable_agents.errors import AlreadyRunningError
+from configurable_agents.obsd import app, lifecycle, reports
+from configurable_agents.obsd.exporters import supervisor
 from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.ledger.database import open_for_reading
 
@@ -332,6 +334,11 @@ def test_stopped_under_load_everything_acknowledged_is_in_the_ledger(
     assert rows == committed == sum(known.values())
     for emitter in emitters:
         emitter.close()
+
+
+def test_all_that_a_stop_waits_for_is_less_than_it_has() -> None:
+    waits_s = (app.STOP_GRACE_S, lifecycle.FINISH_S, supervisor.FINISH_S, reports.LEAVE_S)
+    assert sum(waits_s) < STOP_TIMEOUT_S
 
 
 def test_an_impatient_second_signal_does_not_cut_the_stop_short(home: Home, run_daemon: RunDaemon) -> None:

@@ -304,6 +304,28 @@ def test_a_watcher_that_stops_reading_is_cut_off_while_one_that_reads_goes_on(
     assert asyncio.run(scenario()) == (40, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
+def test_live_views_end_when_the_daemon_stops_however_seldom_they_are_updated(book, home):
+    async def scenario() -> grpc.RpcError:
+        readers, server = Readers(book.path), grpc.aio.server()
+        gauges: Any = SimpleNamespace(intake=SimpleNamespace(events_pending=0), exporters=list)
+        servicer = TimelineServicer(readers, gauges)
+        timelines.add_timelines(servicer, server)
+        server.add_insecure_port(f"unix:{home.socket}")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"unix:{home.socket}") as channel:
+            watching = TimelineServiceStub(channel).Watch(WatchRequest(every_ms=3_600_000))
+            await watching.read()
+            servicer.stop_watching()
+            with pytest.raises(grpc.RpcError) as ended:
+                await watching.read()
+            await server.stop(None)
+        readers.close()
+        return ended.value
+
+    ended: Any = asyncio.run(scenario())
+    assert (ended.code(), ended.details()) == (grpc.StatusCode.UNAVAILABLE, "the daemon is stopping")
+
+
 def watched_by_two(socket: Path, *, updates: int) -> tuple[int, grpc.StatusCode]:
     """How many updates one client got; and how the other ended, which read one, and the rest afterwards."""
     with grpc.insecure_channel(f"unix:{socket}") as channel, grpc.insecure_channel(f"unix:{socket}") as idle:

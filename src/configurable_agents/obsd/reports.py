@@ -53,7 +53,7 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 _STEPS_BETWEEN_LOOKS = 100_000
 """Of SQLite's machine, between two looks at the clock: some milliseconds."""
 
-LEAVE_S = 2.0
+LEAVE_S = 1.0
 """What a question that was given up gets to end, when the daemon stops."""
 
 

@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -40,6 +40,11 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         self._readers = readers
         self._gauges = gauges
         self._drawing = asyncio.Semaphore(limits.TIMELINES_MAX)
+        self._stopping = asyncio.Event()
+
+    def stop_watching(self) -> None:
+        """Live views end: by themselves they never would, and the stop of the daemon would wait for them."""
+        self._stopping.set()
 
     async def GetTimeline(self, request: reports_pb2.Scope, context: Context) -> None:
         def parts(connection: sqlite3.Connection) -> Iterator[pb.TimelinePart]:
@@ -63,13 +68,16 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
     async def Watch(self, request: pb.WatchRequest, context: Context) -> None:
         every_s = max(request.every_ms or limits.WATCH_EVERY_MS, limits.WATCH_EVERY_MS_MIN) / 1000
         try:
-            while not context.done():
+            while not (context.done() or self._stopping.is_set()):
                 await _write(context, timeline_messages.live_view_to_message(await self._view(context)))
-                await asyncio.sleep(every_s)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), every_s)
         except TimeoutError:
             message = f"nothing was read for {limits.UNREAD_S:g} s"
             _log.warning("a client that watches is cut off: %s", message)
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+        if self._stopping.is_set():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the daemon is stopping")
 
     async def GetHistory(self, request: pb.HistoryRequest, context: Context) -> Any:
         question = partial(
