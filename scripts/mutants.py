@@ -168,6 +168,13 @@ MUTANTS = (
         "tests/obsd/test_clocks.py -k removes_nothing",
     ),
     Mutant(
+        "clients that do not read may hold every call",
+        "obsd/timelines.py",
+        "        if self._streams >= limits.ANSWER_STREAMS_MAX:\n",
+        "        if False:\n",
+        "tests/obsd/test_hostile_clients.py -k keep_no_call",
+    ),
+    Mutant(
         "the cursor moves although MLflow took nothing",
         "obsd/exporters/supervisor.py",
         "                _raise_error(outcome)\n                await self._save(outcome)\n",

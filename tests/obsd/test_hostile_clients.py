@@ -298,6 +298,42 @@ def test_a_client_that_stops_reading_costs_little_and_is_cut_off(
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+def test_clients_that_were_cut_off_and_do_not_go_keep_no_call_from_events(
+    home: Home, limited: Any, events: Any
+) -> None:
+    """gRPC keeps their calls; there are as many as may be for streams of answers, and more for the rest."""
+    limited(UNREAD_S=0.2, WATCH_EVERY_MS_MIN=0, ANSWER_STREAMS_MAX=2, STREAMS_MAX=4)
+    with ExitStack() as stack:
+        held = [stack.enter_context(open_channel(home)) for _ in range(2)]
+        other = stack.enter_context(open_channel(home))
+        names = [events.node_started(f"{number:0250}", span_id=number + 1) for number in range(20)]
+        send(other, batch(events.started(), *names, producer=PRODUCER))
+        watches = [fast_watch(channel) for channel in held]
+        for watch in watches:
+            next(watch)
+        while home.log.read_text().count("cut off: nothing was read for 0.2 s") < 2:
+            send(other, batch(events.node()))
+        with pytest.raises(grpc.RpcError, match="2 timelines and live views are being answered"):
+            next(fast_watch(other))
+        assert send(other, batch(events.node())).next_sequence == 1
+        with ReportClient(home) as client:
+            assert client.status().events_committed > 0
+        watches[0].cancel()
+        assert watched_at_last(other)
+
+
+def watched_at_last(channel: grpc.Channel) -> bool:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            next(fast_watch(channel))
+        except grpc.RpcError as error:
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # noqa: PT017 - it is tried again
+        else:
+            return True
+    return False
+
+
 def fast_watch(channel: grpc.Channel) -> Any:
     stub = timeline_pb2_grpc.TimelineServiceStub(channel)
     return stub.Watch(timeline_pb2.WatchRequest(every_ms=1), timeout=60)

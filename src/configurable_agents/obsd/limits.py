@@ -204,6 +204,10 @@ WATCH_EVERY_MS = 1_000
 WATCH_EVERY_MS_MIN = 200
 """How often a live view is updated, when its client does not say, and at most."""
 
+ANSWER_STREAMS_MAX = 256
+"""Timelines and live views at a time. One that was cut off counts until its client reads its end or goes:
+gRPC keeps its call until then. Further ones are answered RESOURCE_EXHAUSTED; other calls stay for events."""
+
 UNREAD_S = 10.0
 """A client of a stream that lets a message wait for longer is cut off."""
 

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -33,13 +33,15 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
 
     gRPC holds what a client has not read, up to the window of its connection; then a write waits, and a
     client that lets one wait for `UNREAD_S` is cut off: nothing is made for it any more and nothing held, and
-    it is told when it reads on. No more than one update is ever made ahead.
+    it is told when it reads on. No more than one update is ever made ahead. Until it is told it counts among
+    the `ANSWER_STREAMS_MAX`, because its call does among gRPC's.
     """
 
     def __init__(self, readers: Readers, gauges: DaemonGauges) -> None:
         self._readers = readers
         self._gauges = gauges
         self._drawing = asyncio.Semaphore(limits.TIMELINES_MAX)
+        self._streams = 0
         self._stopping = asyncio.Event()
 
     def stop_watching(self) -> None:
@@ -47,6 +49,37 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         self._stopping.set()
 
     async def GetTimeline(self, request: reports_pb2.Scope, context: Context) -> None:
+        async with self._stream(context):
+            await self._timeline(request, context)
+
+    async def Watch(self, request: pb.WatchRequest, context: Context) -> None:
+        async with self._stream(context):
+            await self._watch(request, context)
+
+    async def GetHistory(self, request: pb.HistoryRequest, context: Context) -> Any:
+        question = partial(
+            timeline_queries.past_runs,
+            scope=scope_of(request.scope),
+            limit=request.limit,
+            before_unix_ns=request.before_unix_ns,
+        )
+        runs = await self._answer(context, question)
+        return pb.History(runs=[timeline_messages.past_run_to_message(run) for run in runs])
+
+    @asynccontextmanager
+    async def _stream(self, context: Context) -> AsyncIterator[None]:
+        if self._streams >= limits.ANSWER_STREAMS_MAX:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{self._streams} timelines and live views are being answered; close some",
+            )
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+    async def _timeline(self, request: reports_pb2.Scope, context: Context) -> None:
         def parts(connection: sqlite3.Connection) -> Iterator[pb.TimelinePart]:
             question = timeline_queries.timeline_in_rows(connection, scope_of(request), time.time_ns())
             yield from timeline_messages.timeline_to_parts(*question)
@@ -65,7 +98,7 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
         except AgentsObsError as error:
             await context.abort(status_code(error), str(error))
 
-    async def Watch(self, request: pb.WatchRequest, context: Context) -> None:
+    async def _watch(self, request: pb.WatchRequest, context: Context) -> None:
         every_s = max(request.every_ms or limits.WATCH_EVERY_MS, limits.WATCH_EVERY_MS_MIN) / 1000
         try:
             while not (context.done() or self._stopping.is_set()):
@@ -78,16 +111,6 @@ class TimelineServicer(timeline_pb2_grpc.TimelineServiceServicer):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
         if self._stopping.is_set():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the daemon is stopping")
-
-    async def GetHistory(self, request: pb.HistoryRequest, context: Context) -> Any:
-        question = partial(
-            timeline_queries.past_runs,
-            scope=scope_of(request.scope),
-            limit=request.limit,
-            before_unix_ns=request.before_unix_ns,
-        )
-        runs = await self._answer(context, question)
-        return pb.History(runs=[timeline_messages.past_run_to_message(run) for run in runs])
 
     async def _view(self, context: Context) -> LiveView:
         exporters = self._gauges.exporters()
