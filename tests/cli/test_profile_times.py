@@ -58,7 +58,7 @@ def test_the_node_to_speed_up_is_named_with_what_it_would_gain():
         "fetch has most self time, 57.1 % of it all, but the run waited for it for 12.5 % of the wall."
         in text
     )
-    assert "Critical path: models 62.5 %, tools and code 25.0 %, between nodes 12.5 %" in text
+    assert "Critical path: models 62.5 %, tools and code 25.0 %, outside of nodes and calls 12.5 %" in text
     assert "One more execution at a time would save 500 ms." in text
     assert "▲ Slowest node: fetch (2000.00ms avg)" in text
 
@@ -112,6 +112,47 @@ def test_time_between_nodes_is_not_blamed_on_a_node():
 
     assert "65 % of the wall is between nodes: the workflow's own code, or waiting" in text
     assert "twice as fast" not in text
+
+
+def test_model_calls_between_nodes_are_named_as_what_is_there():
+    report = report_of(between_s=13)
+    assert report.times is not None
+    classes = TimeClasses(model_ns=15 * S, python_ns=2 * S, framework_ns=3 * S)
+    text = shown(dataclasses.replace(report, times=dataclasses.replace(report.times, classes=classes)))
+
+    assert "65 % of the wall is between nodes: mostly model calls that were made in no node" in text
+    assert "models 75.0 %, tools and code 10.0 %, outside of nodes and calls 15.0 %" in text
+    assert text.count("between nodes") == 1, "one value of that name"
+
+
+def test_what_models_took_is_not_told_apart_where_no_call_has_a_duration():
+    report = report_of()
+    assert report.times is not None
+    classes = TimeClasses(python_ns=7 * S, framework_ns=S)
+    report = dataclasses.replace(
+        report,
+        times=dataclasses.replace(report.times, classes=classes),
+        models=(ModelProfile("openai", "gpt-4o", 3, 0, timed_calls=0),),
+    )
+    text = " ".join(shown(report).split())
+
+    assert "Critical path: models, tools and code 87.5 %, outside" in text
+    assert "How long models took is not recorded for 3 calls, whose time is in that of the code" in text
+    path = report.to_json()["critical_path"]
+    assert path["time_classes"]["model_ms"] is None
+    assert path["untimed_calls"] == 3
+
+
+def test_of_some_calls_without_a_duration_their_number_is_said():
+    models = (ModelProfile("openai", "gpt-4o", 3, S, S, timed_calls=1), ModelProfile("acme", "m", 4, S, S))
+    report = dataclasses.replace(report_of(), models=models)
+    text = " ".join(shown(report).split())
+
+    assert "models 62.5 %, tools and code 25.0 %" in text
+    assert "is not recorded for 2 calls of 7, whose time" in text
+    assert report.to_json()["critical_path"]["time_classes"]["model_ms"] == 5000
+    whole = dataclasses.replace(report, models=models[1:])
+    assert "not recorded" not in shown(whole)
 
 
 def test_over_several_runs_it_says_how_often_a_node_decided_and_how_its_p95_moved():

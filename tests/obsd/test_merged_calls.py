@@ -44,6 +44,25 @@ def test_a_report_with_usage_counts_instead_of_one_without(book: Any, events: An
     assert (found.calls, found.no_usage_calls, found.priced_calls, found.merged_calls) == (1, 0, 1, 1)
 
 
+def test_the_profile_counts_calls_as_the_costs_do_and_says_which_have_no_duration(
+    book: Any, events: Any
+) -> None:
+    """The report that counts may be another than the one that was timed."""
+    book.commit(
+        [
+            events.call("a", response_id="resp-1", duration_ns=5_000),
+            events.call("b", response_id="resp-1", duration_ns=5_000),
+            events.call("c", response_id="resp-2", duration_ns=0),
+            events.call("d", response_id="resp-3", duration_ns=0),
+            events.call("e", response_id="resp-3", duration_ns=7_000, usage=None),
+        ]
+    )
+    [model] = book.ask(queries.profile_report, Scope()).models
+    assert (model.calls, model.timed_calls, model.untimed_calls) == (3, 2, 1)
+    assert (model.p50_ns, model.max_ns) == (5_000, 7_000)
+    assert totals(book).calls == model.calls
+
+
 def test_the_same_id_in_another_run_or_from_a_local_server_is_another_call(book: Any, events: Any) -> None:
     local = {"provider": "ollama", "model": "llama3", "response_id": "chatcmpl-7"}
     book.commit(

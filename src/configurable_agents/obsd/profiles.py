@@ -78,6 +78,7 @@ def with_percentiles(
 ) -> ModelProfile:
     return replace(
         profile,
+        timed_calls=min(profile.calls, duration.count),
         p50_ns=duration.percentile_ns(50),
         p90_ns=duration.percentile_ns(90),
         p95_ns=duration.percentile_ns(95),

@@ -127,6 +127,16 @@ class ProfileReport:
         most_ns = 0 if critical is None else critical.critical_ns or 0
         return self.times is not None and self.times.between_ns > most_ns
 
+    @property
+    def untimed_calls(self) -> int:
+        """Model calls whose duration nobody recorded: their time is in that of the code around them."""
+        return sum(model.untimed_calls for model in self.models)
+
+    @property
+    def no_call_is_timed(self) -> bool:
+        """Whether there were model calls, and it is not known of any how long it took."""
+        return bool(self.models) and self.untimed_calls == sum(model.calls for model in self.models)
+
     def advice(self) -> str | None:
         """One plain sentence on what to speed up first; `None` when the critical path is not known."""
         times, node = self.times, self.critical_node
@@ -134,10 +144,7 @@ class ProfileReport:
             return None
         if node is None or self.between_nodes_prevails:
             share = percent(times.between_ns, times.wall_ns)
-            return (
-                f"{share:.0f} % of the wall is between nodes: the workflow's own code, or waiting;"
-                " no node's speed changes that."
-            )
+            return f"{share:.0f} % of the wall is between nodes: {_between_what(times)}"
         share = percent(node.critical_ns or 0, times.wall_ns)
         sentence = f"{node.node_id} is on the critical path for {share:.0f} % of the wall"
         saved_ns = dict(times.speedups).get(node.node_id)
@@ -176,11 +183,18 @@ class ProfileReport:
             "bottlenecks": [node.to_json(all_self_ns, times) for node in self.bottlenecks(threshold_percent)],
             "nodes": [node.to_json(all_self_ns, times) for node in self.nodes],
             "critical_node": None if critical is None else critical.node_id,
-            "critical_path": None if times is None else times.to_json(),
+            "critical_path": None if times is None else self._path_json(times),
             "advice": self.advice(),
             "models": [model.to_json() for model in self.models],
             "what_if": [],
         }
+
+    def _path_json(self, times: RunTimes) -> dict[str, Any]:
+        """Without the time of models where no call told how long it took."""
+        path = times.to_json()
+        if self.no_call_is_timed:
+            path["time_classes"]["model_ms"] = None
+        return path | {"untimed_calls": self.untimed_calls}
 
     def bottleneck_info(self) -> dict[str, Any]:
         """What the ledger and MLflow keep of it: `slowest_node`, `bottlenecks`, `total_time_ms`; and where
@@ -202,6 +216,12 @@ class ProfileReport:
 def sorted_profiles(nodes: list[NodeProfile]) -> tuple[NodeProfile, ...]:
     """In the order of `ProfileReport.nodes`."""
     return tuple(sorted(nodes, key=lambda node: (-node.total_ns, node.node_id)))
+
+
+def _between_what(times: RunTimes) -> str:
+    if times.between_calls_ns * 2 > times.between_ns:
+        return "mostly model calls that were made in no node; profile_node around them shows which."
+    return "the workflow's own code, or waiting; no node's speed changes that."
 
 
 def percent(part: int, whole: int) -> float:

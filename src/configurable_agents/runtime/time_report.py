@@ -26,7 +26,7 @@ class TimeClasses:
     queue_ns: int = 0
     """Ready by the declared graph, and not yet started. Without a graph this is in `framework_ns`."""
     framework_ns: int = 0
-    """In the run, in no node, and none of the above."""
+    """In the run, in no node, and none of the above: a part of `RunTimes.between_ns`."""
 
     @property
     def sum_ns(self) -> int:
@@ -66,6 +66,13 @@ class RunTimes:
     bottlenecks: dict[str, int] = field(default_factory=dict)
     """In how many runs a node had the most critical time."""
     run_count: int = 1
+
+    @property
+    def between_calls_ns(self) -> int:
+        """Time in no node in which a model was being called, at least: what the other classes leave of it."""
+        classes = self.classes
+        others_ns = classes.retry_wait_ns + classes.queue_ns + classes.framework_ns
+        return max(0, self.between_ns - others_ns)
 
     def plus(self, other: RunTimes) -> RunTimes:
         """Both together. A node without a speed-up in one of them counts as saving nothing there."""
@@ -140,6 +147,12 @@ class ModelProfile:
     """Of the calls that ended well and said how many tokens they made."""
     generation_ns: int = 0
     """Their durations, each less its time to first token where that is known."""
+    timed_calls: int | None = None
+    """Those whose duration was recorded; `None`: whoever made this did not say."""
+
+    @property
+    def untimed_calls(self) -> int:
+        return 0 if self.timed_calls is None else self.calls - self.timed_calls
 
     @property
     def output_tokens_per_s(self) -> float | None:
@@ -152,6 +165,7 @@ class ModelProfile:
             "provider": self.provider,
             "model": self.model,
             "call_count": self.calls,
+            "untimed_calls": self.untimed_calls,
             "p50_duration_ms": _ms(self.p50_ns),
             "p90_duration_ms": _ms(self.p90_ns),
             "p95_duration_ms": _ms(self.p95_ns),

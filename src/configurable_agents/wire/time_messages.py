@@ -15,7 +15,10 @@ from configurable_agents.wire.v1 import reports_pb2 as pb
 _NODE_FIELDS = ("node_id", "calls", "total_ns", "self_ns", "max_ns", "errors")
 _NODE_OPTIONAL = ("p95_ns", "p50_ns", "p90_ns", "p99_ns", "critical_ns", "slack_ns")
 _MODEL_FIELDS = ("provider", "model", "calls", "max_ns", "timed_output_tokens", "generation_ns")
-_MODEL_OPTIONAL = ("p50_ns", "p90_ns", "p95_ns", "p99_ns", "first_token_p50_ns", "first_token_p95_ns")
+_MODEL_OPTIONAL = (
+    *("p50_ns", "p90_ns", "p95_ns", "p99_ns", "first_token_p50_ns", "first_token_p95_ns"),
+    "timed_calls",
+)
 
 
 def node_to_message(node: NodeProfile) -> pb.NodeProfile:

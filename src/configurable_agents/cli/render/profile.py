@@ -20,7 +20,7 @@ from configurable_agents.cli.render.tables import (
     Row,
     table,
 )
-from configurable_agents.observability.cost_summary import percent_below
+from configurable_agents.observability.cost_summary import percent_below, plural
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
 from configurable_agents.runtime.time_report import ModelProfile, RunTimes
 from configurable_agents.runtime.what_if import WhatIf
@@ -176,10 +176,11 @@ def critical_lines(report: ProfileReport) -> Iterator[Text]:
     yield from other_measure(report)
     parts = [
         f"{name} {percent_below(percent_of(value, times.wall_ns))}"
-        for name, value in path_parts(times)
+        for name, value in path_parts(report, times)
         if value
     ]
     yield Text(f"    Critical path: {', '.join(parts)}", style=QUIET_STYLE, overflow="fold")
+    yield from untimed_note(report)
     if times.slot_saved_ns:
         saved = figures.duration(times.slot_saved_ns)
         yield Text(f"    One more execution at a time would save {saved}.", overflow="fold")
@@ -199,13 +200,27 @@ def other_measure(report: ProfileReport) -> Iterator[Text]:
     )
 
 
-def path_parts(times: RunTimes) -> Iterator[tuple[str, int]]:
+def path_parts(report: ProfileReport, times: RunTimes) -> Iterator[tuple[str, int]]:
+    """Where no call was timed, models and code cannot be told apart."""
     classes = times.classes
     yield "models", classes.model_ns
-    yield "tools and code", classes.python_ns
+    yield "models, tools and code" if report.no_call_is_timed else "tools and code", classes.python_ns
     yield "waits before retries", classes.retry_wait_ns
     yield "queue", classes.queue_ns
-    yield "between nodes", classes.framework_ns
+    yield "outside of nodes and calls", classes.framework_ns
+
+
+def untimed_note(report: ProfileReport) -> Iterator[Text]:
+    if not report.untimed_calls:
+        return
+    calls = plural(report.untimed_calls, "call")
+    of_all = "" if report.no_call_is_timed else f" of {sum(model.calls for model in report.models):,}"
+    yield Text(
+        f"    How long models took is not recorded for {calls}{of_all}, whose time is in that of the code"
+        " around: give track_call a duration_ns, or use track_stream.",
+        style=NOTABLE_STYLE,
+        overflow="fold",
+    )
 
 
 def model_table(report: ProfileReport, *, width: int) -> Iterator[RenderableType]:

@@ -223,7 +223,7 @@ class RunTimes(_message.Message):
     def __init__(self, wall_ns: _Optional[int] = ..., between_ns: _Optional[int] = ..., model_ns: _Optional[int] = ..., python_ns: _Optional[int] = ..., retry_wait_ns: _Optional[int] = ..., queue_ns: _Optional[int] = ..., framework_ns: _Optional[int] = ..., concurrency_ns: _Optional[_Mapping[int, int]] = ..., speedups_ns: _Optional[_Mapping[str, int]] = ..., slot_saved_ns: _Optional[int] = ..., bottlenecks: _Optional[_Mapping[str, int]] = ..., run_count: _Optional[int] = ...) -> None: ...
 
 class ModelProfile(_message.Message):
-    __slots__ = ("provider", "model", "calls", "max_ns", "p50_ns", "p90_ns", "p95_ns", "p99_ns", "first_token_p50_ns", "first_token_p95_ns", "timed_output_tokens", "generation_ns")
+    __slots__ = ("provider", "model", "calls", "max_ns", "p50_ns", "p90_ns", "p95_ns", "p99_ns", "first_token_p50_ns", "first_token_p95_ns", "timed_output_tokens", "generation_ns", "timed_calls")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
@@ -236,6 +236,7 @@ class ModelProfile(_message.Message):
     FIRST_TOKEN_P95_NS_FIELD_NUMBER: _ClassVar[int]
     TIMED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     GENERATION_NS_FIELD_NUMBER: _ClassVar[int]
+    TIMED_CALLS_FIELD_NUMBER: _ClassVar[int]
     provider: str
     model: str
     calls: int
@@ -248,7 +249,8 @@ class ModelProfile(_message.Message):
     first_token_p95_ns: int
     timed_output_tokens: int
     generation_ns: int
-    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., calls: _Optional[int] = ..., max_ns: _Optional[int] = ..., p50_ns: _Optional[int] = ..., p90_ns: _Optional[int] = ..., p95_ns: _Optional[int] = ..., p99_ns: _Optional[int] = ..., first_token_p50_ns: _Optional[int] = ..., first_token_p95_ns: _Optional[int] = ..., timed_output_tokens: _Optional[int] = ..., generation_ns: _Optional[int] = ...) -> None: ...
+    timed_calls: int
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., calls: _Optional[int] = ..., max_ns: _Optional[int] = ..., p50_ns: _Optional[int] = ..., p90_ns: _Optional[int] = ..., p95_ns: _Optional[int] = ..., p99_ns: _Optional[int] = ..., first_token_p50_ns: _Optional[int] = ..., first_token_p95_ns: _Optional[int] = ..., timed_output_tokens: _Optional[int] = ..., generation_ns: _Optional[int] = ..., timed_calls: _Optional[int] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
     __slots__ = ("scope", "limit")
