@@ -260,7 +260,7 @@ def test_a_stop_does_not_wait_for_all_profiles(monkeypatch: pytest.MonkeyPatch) 
     class NeverReady:
         long_run = None
 
-        async def ask(self, _question: object) -> None:
+        async def ask(self, _question: object, *, patience_s: float = 0.0) -> None:
             await anyio.sleep_forever()
 
     async def stop() -> None:
