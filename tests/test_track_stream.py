@@ -1,6 +1,8 @@
 """Streams through a run: the call is recorded when the stream has ended, however it ends."""
 
 import asyncio
+import sys
+import threading
 
 import pytest
 
@@ -140,6 +142,24 @@ class TestAStreamThatEndsEarly:
             next(stream)
         assert recorder.events.index(only_call(recorder)) == len(recorder.events) - 2
         assert stream.figures["price_status"] == "no_usage"
+
+    def test_one_that_begins_in_another_thread_while_the_run_ends_is_recorded_too(self, recorder):
+        held = []
+
+        def step(frame, event, _):
+            """While the streams that are open are looked through."""
+            code = frame.f_code
+            looks = code.co_name == "__iter__" and "_weakrefset" in code.co_filename
+            if event == "return" and looks and len(held) < 3:
+                begins = threading.Thread(target=lambda: held.append(run.track_stream(iter(CHUNKS))))
+                begins.start()
+                begins.join()
+
+        with observe_run(recorder=recorder) as run:
+            held += [run.track_stream(iter(CHUNKS)) for _ in range(2)]
+            sys.setprofile(step)
+        sys.setprofile(None)
+        assert len(held) == len(recorder.calls) == 3
 
     def test_an_error_passes_through_and_marks_the_call(self, recorder):
         with observe_run(recorder=recorder) as run, pytest.raises(ConnectionError):

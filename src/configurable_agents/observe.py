@@ -26,6 +26,7 @@ from weakref import WeakSet
 from configurable_agents.errors import InvalidValueError
 from configurable_agents.runtime import bounds
 from configurable_agents.runtime.active_node import (
+    SNAPSHOT_TRIES_MAX,
     ActiveNode,
     RunScope,
     carried,
@@ -486,7 +487,7 @@ class Run:
         scope = self.scope
         if self._finished is not None or not scope.belongs_to_this_process():
             return
-        for stream in list(self._streams):
+        for stream in self._open_streams():
             stream.abandon()
         ended_unix_ns = scope.unix_ns()
         self._finished = RunFinished(
@@ -504,8 +505,15 @@ class Run:
         self._tracker_lock = RLock()
         if self._tracker is not None:
             self._tracker.after_fork_in_child()
-        for stream in list(self._streams):
+        for stream in self._open_streams():
             stream.leave_to_parent()
+
+    def _open_streams(self) -> list[TrackedStream[Any] | TrackedAsyncStream[Any]]:
+        """Other threads begin some meanwhile, so a copy is tried again."""
+        for _ in range(SNAPSHOT_TRIES_MAX):
+            with suppress(RuntimeError):  # "Set changed size during iteration"
+                return list(self._streams)
+        return []
 
     def _record(self, event: Event) -> None:
         recorder = self.scope.recorder
