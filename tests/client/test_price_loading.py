@@ -121,6 +121,20 @@ def test_it_gives_up_looking_and_never_begins_once_ended(loads, monkeypatch):
     assert (loaded, gives_up.has_begun, ended.has_begun) == ([], False, False)
 
 
+def test_it_looks_less_and_less_often(loads, monkeypatch):
+    monkeypatch.setattr(price_loading, "LOOKS_EVERY_S", 0.05)
+    monkeypatch.setattr(price_loading, "LOOKS_S_MAX", 60.0)
+    idle = loads(lambda: None, {"no_such_module"})
+    idle.end()
+    pauses: list[float] = []
+    monkeypatch.setattr(idle._stop, "wait", pauses.append)
+    assert not idle._wait_for_caller()
+    assert pauses[:9] == [0.05] * 9
+    assert pauses == sorted(pauses)
+    assert 60 <= sum(pauses) < 66
+    assert len(pauses) < 70
+
+
 def test_a_load_that_fails_is_left_to_the_first_call(loads):
     tried = threading.Event()
 

@@ -8,6 +8,10 @@ import threading
 from collections.abc import Callable
 
 LOOKS_EVERY_S = 0.05
+LOOKS_RARER = 1.1
+"""Half a second is looked through every `LOOKS_EVERY_S`; later each look comes at so many times the age of
+the one before. Whatever wakes a thread takes the interpreter from nodes that compute."""
+
 LOOKS_S_MAX = 60.0
 """A process that has loaded nothing to call a model with by then loads no prices ahead."""
 
@@ -62,15 +66,22 @@ class PriceLoading:
         self._thread.join(WAIT_S_MAX)
 
     def _run(self) -> None:
-        for _ in range(round(LOOKS_S_MAX / LOOKS_EVERY_S)):
-            if self._stop.wait(LOOKS_EVERY_S):
-                return
-            if not CALLERS_OF_MODELS.isdisjoint(sys.modules):
-                break
-        else:
+        if not self._wait_for_caller():
             return
         self.has_begun = True
         try:
             self._load()
         except Exception as failure:  # noqa: BLE001  the first call meets it again, and says what it costs
             logging.getLogger(__name__).debug("the price table could not be loaded ahead: %s", failure)
+
+    def _wait_for_caller(self) -> bool:
+        """False when there is to be no load."""
+        waited_s = 0.0
+        while waited_s < LOOKS_S_MAX:
+            pause_s = max(LOOKS_EVERY_S, (LOOKS_RARER - 1) * waited_s)
+            if self._stop.wait(pause_s):
+                return False
+            if any(name in sys.modules for name in CALLERS_OF_MODELS):  # there are a thousand modules
+                return True
+            waited_s += pause_s
+        return False
