@@ -534,6 +534,28 @@ def test_stopping_the_daemon_in_order_leaves_the_emitter_waiting_for_the_next(
     emitter.close()
 
 
+def test_while_nothing_is_on_its_way_the_sender_does_not_wait_in_grpc(
+    daemon: object, home: Home, node: MakeNode, eventually: Callable[..., None]
+) -> None:
+    """gRPC's waiting wakes up ten times a second, and takes the interpreter from nodes each time."""
+    emitter = Emitter(home)
+    emitter.record(node(0))
+    assert emitter.flush(20)
+    sender = emitter._sender
+    assert sender is not None
+
+    def calls() -> set[str]:
+        frame, names = sys._current_frames().get(sender.ident or 0), set()
+        while frame is not None:
+            names.add(frame.f_code.co_name)
+            frame = frame.f_back
+        return names
+
+    eventually(lambda: "wait_for_answer" in calls())
+    emitter.close()
+    assert not sender.is_alive()
+
+
 def test_a_steady_stream_is_looked_at_less_and_less_often_and_its_end_soon(
     home: Home, node: MakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:

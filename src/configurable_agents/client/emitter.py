@@ -256,7 +256,13 @@ class Emitter:
         with open_channel(self._home) as channel:
             try:
                 self._call = call = report_stream(channel, self._batches(session))
-                for ack in call:
+                if not call.add_callback(session.answer_due):
+                    session.answer_due()
+                while True:
+                    session.wait_for_answer()
+                    ack = next(call, None)
+                    if ack is None:
+                        break
                     self._unreachable = False
                     session.acknowledged()
                     self._acknowledge(ack.next_sequence, [refusal.sequence for refusal in ack.refusals])
@@ -295,6 +301,7 @@ class Emitter:
             if chunk is not None:
                 idle_looks = 0
                 session.wait_for_room()
+                session.answer_due()
                 yield batch_of_frames(self.producer_id, chunk.first_sequence, chunk.frames)
             elif closing:
                 return
@@ -332,6 +339,7 @@ class _Session:
     def __init__(self, first_sequence: int) -> None:
         self.first_sequence = first_sequence
         self._room = threading.Semaphore(BATCHES_IN_FLIGHT_MAX)
+        self._answers_due = threading.Semaphore(0)
         self._wake = threading.Event()
         self.asleep = False
         self.ended = False
@@ -343,6 +351,14 @@ class _Session:
     def rouse(self) -> None:
         self.asleep = False
         self._wake.set()
+
+    def answer_due(self) -> None:
+        """A batch is on its way, or the call has ended."""
+        self._answers_due.release()
+
+    def wait_for_answer(self) -> None:
+        """Until one is due: waiting for it, gRPC would wake up ten times a second."""
+        self._answers_due.acquire()
 
     def wait_for_room(self) -> None:
         self._room.acquire()
