@@ -91,6 +91,20 @@ MUTANTS = (
         "tests/obsd/test_ledger.py -k sent_again",
     ),
     Mutant(
+        "a block begins to count the calls of its nodes anew",
+        "obsd/ledger/execution_rows.py",
+        "np.array(calls_before, np.int64)[which] + groups.positions",
+        "groups.positions",
+        "tests/obsd/test_blocks.py -k where_those_before",
+    ),
+    Mutant(
+        "a block is not checked at the door",
+        "obsd/door.py",
+        "if isinstance(part, ExecutionBlock) and _is_ordinary_block(part):",
+        "if isinstance(part, ExecutionBlock):",
+        "tests/obsd/test_blocks.py -k no_block_enters",
+    ),
+    Mutant(
         "after a refused batch the next one of its producer is taken",
         "obsd/intake.py",
         "        if batch.first_sequence > position:\n",

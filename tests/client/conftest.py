@@ -15,7 +15,7 @@ from configurable_agents.client.reports import ReportClient, Scope
 from configurable_agents.client.segments import list_segments
 from configurable_agents.client.spool_reader import read_chunks
 from configurable_agents.telemetry import NodeFinished, Status
-from configurable_agents.wire.decode import decode_batch
+from configurable_agents.wire.batches import decode_batch
 from configurable_agents.wire.frames import batch_of_frames
 
 STARTED_UNIX_NS = 1_795_336_467_000_000_000

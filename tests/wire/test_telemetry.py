@@ -23,7 +23,8 @@ from configurable_agents.telemetry import (
     Status,
     Usage,
 )
-from configurable_agents.wire.decode import decode_batch, decode_event
+from configurable_agents.wire.batches import decode_batch
+from configurable_agents.wire.decode import decode_event
 from configurable_agents.wire.encode import EventEncoder
 from configurable_agents.wire.frames import (
     EVENT_BYTES_MAX,
@@ -161,7 +162,7 @@ def test_a_batch_may_be_cut_between_any_two_events(recorded: list[Event], data: 
     cut = data.draw(st.integers(0, len(frames)))
     parts = [b"".join(frames[:cut]), b"".join(frames[cut:])]
     decoded = [decode_batch(batch_of_frames(PRODUCER, 0, part)).events for part in parts]
-    assert decoded[0] + decoded[1] == recorded
+    assert [*decoded[0], *decoded[1]] == recorded
 
 
 @given(st.lists(events, min_size=1, max_size=4))

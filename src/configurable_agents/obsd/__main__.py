@@ -48,6 +48,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     os.umask(0o077)
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # our children are new programs, not forks
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that nothing here uses
     announcement = _Announcement(arguments.ready_fd)
     try:
         home = Home.from_environment(arguments.home)

@@ -20,6 +20,7 @@ from configurable_agents.telemetry import (
     RunStarted,
     Status,
 )
+from configurable_agents.wire.blocks import EventSequence, ExecutionBlock, one_by_one, parts_of
 
 _ENDINGS = frozenset((Status.OK, Status.ERROR, Status.CANCELLED))
 
@@ -36,8 +37,20 @@ def check_batch(producer_id: bytes, first_sequence: int, event_count: int) -> No
         raise WireFormatError("a sequence is out of range")
 
 
-def checked(events: Sequence[Event | RecordRefusedError]) -> list[Event | RecordRefusedError]:
+def checked(
+    events: Sequence[Event | RecordRefusedError],
+) -> EventSequence[Event | RecordRefusedError]:
     """Each event, or why it may not enter; what is a refusal already stays one."""
+    found: EventSequence[Event | RecordRefusedError] = EventSequence()
+    for part in parts_of(events):
+        if isinstance(part, ExecutionBlock) and _is_ordinary_block(part):
+            found.add_block(part)
+        else:
+            found.extend(_checked_together(one_by_one(part)))
+    return found
+
+
+def _checked_together(events: Sequence[Event | RecordRefusedError]) -> list[Event | RecordRefusedError]:
     ordinary: set[type] = set()
     for kind, are_ordinary in _TOGETHER.items():
         some = [event for event in events if type(event) is kind]
@@ -67,21 +80,48 @@ def _are_ordinary(executions: Sequence[NodeFinished]) -> bool:
         *executions, strict=True
     )
     return (
-        all(map(_is_run_id, set(run_ids)))
-        and all(map(_is_name, set(node_ids)))
+        _are_ordinary_names(run_ids, node_ids, attempts)
         and all(map(_is_optional_name, set(errors)))
         and _ENDINGS.issuperset(statuses)
-        and min(span_ids) > 0
-        and max(span_ids) <= bounds.SPAN_ID_MAX
-        and min(parent_ids) >= 0
-        and max(parent_ids) <= bounds.SPAN_ID_MAX
         and not any(map(eq, span_ids, parent_ids))
-        and min(starts) > 0
-        and max(starts) <= bounds.TIME_NS_MAX
-        and min(durations) >= 0
-        and max(durations) <= bounds.DURATION_NS_MAX
+        and _are_within_bounds(
+            *((min(some), max(some)) for some in (span_ids, parent_ids, starts, durations))
+        )
+    )
+
+
+def _is_ordinary_block(block: ExecutionBlock) -> bool:
+    """The same of executions in columns. They went well, and have no error to be named."""
+    figures = block.figures
+    return (
+        _are_ordinary_names(*zip(*block.attempts, strict=True))
+        and not (figures.span_ids == figures.parent_span_ids).any()
+        and _are_within_bounds(*((int(some.min()), int(some.max())) for some in figures))
+    )
+
+
+def _are_ordinary_names(run_ids: Sequence[str], node_ids: Sequence[str], attempts: Sequence[int]) -> bool:
+    return (
+        all(map(_is_run_id, set(run_ids)))
+        and all(map(_is_name, set(node_ids)))
         and min(attempts) >= 0
         and max(attempts) <= bounds.ATTEMPT_MAX
+    )
+
+
+def _are_within_bounds(
+    spans: tuple[int, int], parents: tuple[int, int], starts: tuple[int, int], durations: tuple[int, int]
+) -> bool:
+    """Of the lowest and the highest of each."""
+    return (
+        spans[0] > 0
+        and spans[1] <= bounds.SPAN_ID_MAX
+        and parents[0] >= 0
+        and parents[1] <= bounds.SPAN_ID_MAX
+        and starts[0] > 0
+        and starts[1] <= bounds.TIME_NS_MAX
+        and durations[0] >= 0
+        and durations[1] <= bounds.DURATION_NS_MAX
     )
 
 

@@ -17,9 +17,9 @@ PRODUCER_ID_BYTES = 16
 """A batch with an identity of another length is refused whole (INVALID_ARGUMENT)."""
 
 PENDING_BYTES_MAX = 8 * 1024 * 1024
-"""Decoded and not yet committed, of all connections: seven transactions of ordinary events, which take
-eight times their bytes. At the bound receivers stop reading, and HTTP/2 flow control slows the senders;
-their events wait in their spools."""
+"""Decoded and not yet committed, of all connections: seven transactions of ordinary events. Those that are
+in no block take eight times their bytes. At the bound receivers stop reading, and HTTP/2 flow control slows
+the senders; their events wait in their spools."""
 
 ROOMLESS_BYTES_MAX = 64 * 1024 * 1024
 """Received while so much is pending, still as bytes: a message of each stream. Beyond it a stream is ended

@@ -10,6 +10,7 @@ from configurable_agents.errors import RecordRefusedError
 from configurable_agents.obsd.profiles import MadeProfile, ProfileBlock
 from configurable_agents.observability.cost_estimator import Price
 from configurable_agents.telemetry import Event, LlmCall, Status
+from configurable_agents.wire.blocks import EventSequence
 
 
 class Batch(NamedTuple):
@@ -38,7 +39,7 @@ class Committed:
 
     acknowledgements: list[Acknowledgement] = field(default_factory=list)
     """One per batch, in their order."""
-    events: list[Event] = field(default_factory=list)
+    events: EventSequence[Event] = field(default_factory=EventSequence)
     """The events that were new, in the order of commit."""
     duplicates: int = 0
 

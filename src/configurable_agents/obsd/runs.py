@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from configurable_agents.obsd import limits
-from configurable_agents.runtime.bottlenecks import BottleneckAnalyzer
+from configurable_agents.runtime.bottlenecks import BottleneckAnalyzer, NodeSums
 from configurable_agents.runtime.critical_path import Interval, union_ns
 from configurable_agents.telemetry import Event, NodeFinished, RunFinished, RunStarted, Status
+from configurable_agents.wire.blocks import ExecutionBlock, one_by_one, parts_of
 
 _GONE = -1
 """`LiveRun.figures_counted` of a run that is no longer kept."""
@@ -36,6 +37,11 @@ class LiveRun:
     def figures(self) -> int:
         """What it keeps: nodes, and intervals of finished children."""
         return self.analyzer.node_count + self._children_count
+
+    @property
+    def has_children(self) -> bool:
+        """Whether intervals of children wait for their parents."""
+        return bool(self._children)
 
     def record(self, execution: NodeFinished) -> None:
         _, span_id, parent_span_id, node_id, _, started_ns, duration_ns, status, _ = execution
@@ -81,8 +87,43 @@ class LiveRuns:
     def __len__(self) -> int:
         return len(self._runs)
 
-    def take(self, events: Iterable[Event]) -> None:
+    def take(self, events: Sequence[Event]) -> None:
         """Notes what was committed."""
+        for part in parts_of(events):
+            if not isinstance(part, ExecutionBlock) or not self._take_block(part):
+                self._take_one_by_one(one_by_one(part))
+        self._keep_bounds()
+
+    def _take_block(self, block: ExecutionBlock) -> bool:
+        """Adds up a block at once. False, and nothing is done, when some are children or may have any."""
+        groups = block.by_attempt
+        sums: dict[str, list[NodeSums]] = {}
+        for (run_id, node_id, _), calls, total_ns, max_ns in zip(
+            block.attempts, groups.counts, groups.total_ns, groups.max_ns, strict=True
+        ):
+            sums.setdefault(run_id, []).append(NodeSums(node_id, calls, total_ns, total_ns, max_ns, 0))
+        known = (self._runs.get(run_id) for run_id in sums)
+        if block.has_children or any(run is not None and run.has_children for run in known):
+            return False
+        for run_id, of_run in sums.items():
+            run = self._run(run_id, is_new=False)
+            if run is None:
+                self._ended[run_id] = None
+            else:
+                run.analyzer.record_sums(of_run)
+                self._count_figures(run)
+        if len(sums) > 1:
+            self._note_latest(block)
+        return True
+
+    def _note_latest(self, block: ExecutionBlock) -> None:
+        """The run heard of last is that of the last execution."""
+        places = sorted(zip(block.by_attempt.last_places, block.attempts, strict=True))
+        for _, attempt in places:
+            if attempt.run_id in self._runs:
+                self._runs.move_to_end(attempt.run_id)
+
+    def _take_one_by_one(self, events: Iterable[Event]) -> None:
         run_id, run = "", None
         for event in events:
             if type(event) is NodeFinished and run is not None and event.run_id == run_id:
@@ -104,7 +145,6 @@ class LiveRuns:
             elif type(event) is NodeFinished:
                 run.record(event)
         self._count_figures(run)
-        self._keep_bounds()
 
     def rebuild(self, run_id: str, executions: Iterable[NodeFinished], *, is_complete: bool) -> None:
         """A run in flight that a daemon before this one knew."""

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from configurable_agents.errors import InvalidValueError
 from configurable_agents.runtime import bounds
@@ -91,6 +91,15 @@ class BottleneckAnalyzer:
             pending.append((node_id, duration_ns, self_ns, failed))
             if len(pending) > PENDING_MAX:
                 self._add_up_unless_busy()
+
+    def record_sums(self, sums: Iterable[NodeSums]) -> None:
+        """Adds executions that were added up elsewhere. Waits for whoever is adding up."""
+        if self._enabled:
+            with self._lock:
+                self._add_up()
+                for found in sums:
+                    entry = self._timings.get(found.node_id) or self._new_timings(found.node_id)
+                    entry.add_sums(found)
 
     def record_span(self, span: Span) -> None:
         """Adds an execution measured elsewhere. Parents and children may come in any order."""
@@ -188,6 +197,17 @@ class BottleneckAnalyzer:
         return list(sums.values())
 
 
+class NodeSums(NamedTuple):
+    """What executions of a node add up to; as right as those that `record_ns` is told of."""
+
+    node_id: str
+    calls: int
+    total_ns: int
+    self_ns: int
+    max_ns: int
+    errors: int
+
+
 class NodeTimings:
     """Running sums of one node. Belongs to its analyzer, which guards it."""
 
@@ -209,6 +229,13 @@ class NodeTimings:
             self.max_ns = duration_ns
         if failed:
             self.errors += 1
+
+    def add_sums(self, sums: NodeSums | NodeProfile) -> None:
+        self.calls += sums.calls
+        self.total_ns += sums.total_ns
+        self.self_ns += sums.self_ns
+        self.max_ns = max(self.max_ns, sums.max_ns)
+        self.errors += sums.errors
 
     def profile(self) -> NodeProfile:
         """The sums as an immutable record."""
@@ -242,9 +269,5 @@ def _sum_of(known: NodeProfile | None, part: NodeProfile, *, node_id: str) -> No
     sums = NodeTimings(node_id)
     for profile in (known, part):
         if profile is not None:
-            sums.calls += profile.calls
-            sums.total_ns += profile.total_ns
-            sums.self_ns += profile.self_ns
-            sums.max_ns = max(sums.max_ns, profile.max_ns)
-            sums.errors += profile.errors
+            sums.add_sums(profile)
     return sums.profile()

@@ -4,11 +4,10 @@ decides which values it takes in."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from configurable_agents.errors import RecordRefusedError, WireFormatError
+from configurable_agents.errors import RecordRefusedError
 from configurable_agents.telemetry import (
     Event,
     Graph,
@@ -31,46 +30,19 @@ _STATUSES = {
 }
 
 
-class DecodedBatch(NamedTuple):
-    producer_id: bytes
-    first_sequence: int
-    events: list[Event | RecordRefusedError]
-    """In the producer's order; an event that could not be read is its refusal."""
-
-
-def decode_batch(data: bytes) -> DecodedBatch:
-    """Reads a `Batch` message. One unreadable event does not fail the others.
-
-    Raises `WireFormatError` when the bytes are no batch at all.
-    """
-    try:
-        batch = pb.Batch.FromString(data)
-    except DecodeError:
-        return _decode_one_by_one(data)
-    return DecodedBatch(batch.producer_id, batch.first_sequence, [_decode(event) for event in batch.events])
-
-
 def decode_event(data: bytes) -> Event | RecordRefusedError:
     """Reads one `Event` message."""
     try:
-        return _decode(pb.Event.FromString(data))
+        return event_from_message(pb.Event.FromString(data))
     except DecodeError as error:
         return RecordRefusedError("unreadable", f"not an event: {error}")
-
-
-def _decode_one_by_one(data: bytes) -> DecodedBatch:
-    try:
-        raw = pb.RawBatch.FromString(data)
-    except DecodeError as error:
-        raise WireFormatError(f"{len(data)} bytes are not a batch: {error}") from error
-    return DecodedBatch(raw.producer_id, raw.first_sequence, [decode_event(event) for event in raw.events])
 
 
 _make = tuple.__new__
 """Makes a named tuple without its argument handling, which is half of its price."""
 
 
-def _decode(message: pb.Event) -> Event | RecordRefusedError:
+def event_from_message(message: pb.Event) -> Event | RecordRefusedError:
     found = message.node_finished  # by far the commonest kind; where it is absent it has no span id
     return _node_finished(found) if found.span_id else _decode_other(message)
 

@@ -15,12 +15,21 @@ from configurable_agents.telemetry import (
     Status,
 )
 from configurable_agents.wire.frames import EVENT_BYTES_MAX, EVENTS_TAG, varint
+from configurable_agents.wire.ordinary import (
+    CONSTANT_BYTES_MAX,
+    DURATION_TAG,
+    FIGURES,
+    NODE_FINISHED_TAG,
+    PARENT_SPAN_TAG,
+    STARTED_TAG,
+    constants,
+)
 from configurable_agents.wire.v1 import telemetry_pb2 as pb
 
 _FIELD_TAGS: dict[type, int] = {
     RunStarted: 0x0A,
     NodeStarted: 0x12,
-    NodeFinished: 0x1A,
+    NodeFinished: NODE_FINISHED_TAG,
     LlmCall: 0x22,
     RunFinished: 0x2A,
 }
@@ -28,17 +37,10 @@ _FIELD_TAGS: dict[type, int] = {
 
 _OK = Status.OK
 
-CONSTANT_BYTES_MAX = 1024
-"""The beginning of a node event with longer names is not kept."""
-
 CONSTANTS_KEPT_MAX = 4096
 """Beginnings of node events kept (run, node, attempt). At the bound they are made anew."""
 
-_NODE_FIGURES = struct.Struct("<QBQBHHHHbBHHH")
-"""Of a `NodeFinished`: span, parent span, start (9 bytes of varint), duration (6); all but the first behind
-their tags."""
-_pack_figures = _NODE_FIGURES.pack
-_SPAN_TAG, _PARENT_SPAN_TAG, _STARTED_TAG, _DURATION_TAG = 0x11, 0x19, 0x30, 0x38
+_pack_figures = FIGURES.pack
 
 _PAIRS = [low | 0x80 | high << 8 | 0x8000 for high in range(128) for low in range(128)]
 """Two bytes of a varint, both to be continued, for each 14 bits. One look takes 15 ns, shifting takes 110."""
@@ -47,8 +49,8 @@ _PAIRS = [low | 0x80 | high << 8 | 0x8000 for high in range(128) for low in rang
 class EventEncoder:
     """Turns events into frames (see `wire.frames`). Thread-safe.
 
-    An ordinary `NodeFinished`, the commonest event by far, is put together by hand: what its node and
-    run say was encoded before, and its figures have fixed places. That takes 0.6 µs instead of 1.1 µs
+    An ordinary `NodeFinished` is put together by hand (see `wire.ordinary`): what its node and run say was
+    encoded before, and its figures have fixed places. That takes 0.6 µs instead of 1.1 µs
     for filling a message; a new message takes 1.9 µs, and one used again never gives back the memory of
     the strings it held.
     """
@@ -61,22 +63,22 @@ class EventEncoder:
         try:
             if type(event) is NodeFinished:
                 run_id, span_id, parent_id, node_id, attempt, started, duration, status, error_type = event
-                constants = self._node_constants.get((run_id, node_id, attempt))
-                if constants is None:
-                    constants = self._new_constants(run_id, node_id, attempt)
-                if constants and status is _OK and error_type == "" and started | duration >= 0:
+                beginning = self._node_constants.get((run_id, node_id, attempt))
+                if beginning is None:
+                    beginning = self._new_constants(run_id, node_id, attempt)
+                if beginning and status is _OK and error_type == "" and started | duration >= 0:
                     try:
-                        return constants + _pack_figures(
+                        return beginning + _pack_figures(
                             span_id,
-                            _PARENT_SPAN_TAG,
+                            PARENT_SPAN_TAG,
                             parent_id,
-                            _STARTED_TAG,
+                            STARTED_TAG,
                             _PAIRS[started & 0x3FFF],
                             _PAIRS[started >> 14 & 0x3FFF],
                             _PAIRS[started >> 28 & 0x3FFF],
                             _PAIRS[started >> 42 & 0x3FFF],
                             started >> 56,
-                            _DURATION_TAG,
+                            DURATION_TAG,
                             _PAIRS[duration & 0x3FFF],
                             _PAIRS[duration >> 14 & 0x3FFF],
                             _PAIRS[duration >> 28] & 0x7FFF,
@@ -94,16 +96,13 @@ class EventEncoder:
         known = self._node_constants
         if len(known) >= CONSTANTS_KEPT_MAX:
             known.clear()
-        message = pb.NodeFinished(status=pb.STATUS_OK)
-        message.run_id, message.node_id, message.attempt = run_id, node_id, attempt
-        body = message.SerializeToString()
-        inner = bytes((_FIELD_TAGS[NodeFinished],)) + varint(len(body) + 1 + _NODE_FIGURES.size) + body
-        head = bytes((EVENTS_TAG,)) + varint(len(inner) + 1 + _NODE_FIGURES.size)
-        constants = head + inner + bytes((_SPAN_TAG,))
-        if len(constants) > CONSTANT_BYTES_MAX:
-            constants = b""
-        known[run_id, node_id, attempt] = constants
-        return constants
+        beginning = constants(run_id, node_id, attempt)
+        if len(beginning) > CONSTANT_BYTES_MAX:
+            beginning = b""
+        else:
+            beginning = bytes((EVENTS_TAG,)) + varint(len(beginning) + FIGURES.size) + beginning
+        known[run_id, node_id, attempt] = beginning
+        return beginning
 
 
 def _framed(event: Event) -> bytes:

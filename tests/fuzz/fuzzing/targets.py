@@ -38,7 +38,7 @@ from configurable_agents.obsd.producers import Producers
 from configurable_agents.obsd.receivers.grpc import SERVICE, TelemetryReceiver
 from configurable_agents.observability.cost_estimator import CostEstimator
 from configurable_agents.observability.user_prices import read_user_prices
-from configurable_agents.wire.decode import decode_batch
+from configurable_agents.wire.batches import decode_batch
 from configurable_agents.wire.frames import frame_end
 from configurable_agents.wire.report_records import Scope
 from configurable_agents.wire.v1 import telemetry_pb2 as pb

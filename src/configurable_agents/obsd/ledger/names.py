@@ -46,7 +46,7 @@ class Names:
         self._nodes: dict[int, dict[str, int]] = {}
         self._models: dict[int, dict[tuple[str, str], tuple[int, int]]] = {}
         self._of_runs_count = 0
-        self._folded_count = 0
+        self.folded_count = 0
 
     def trim(self) -> None:
         if len(self._ids) > limits.NAMES_CACHED_MAX:
@@ -116,11 +116,11 @@ class Names:
 
     def take_folded_count(self) -> int:
         """How often a name went to `__other__` since this was last asked."""
-        count, self._folded_count = self._folded_count, 0
+        count, self.folded_count = self.folded_count, 0
         return count
 
     def _other(self) -> int:
-        self._folded_count += 1
+        self.folded_count += 1
         return self.id_of(OTHER_NAME)
 
     def _stored_count(self) -> int:

@@ -36,6 +36,7 @@ from configurable_agents.obsd.ledger.calls import (
 from configurable_agents.obsd.ledger.damage import seal
 from configurable_agents.obsd.ledger.database import BUSY_TIMEOUT_MS, check, open_for_writing
 from configurable_agents.obsd.ledger.dead_letters import LetterState
+from configurable_agents.obsd.ledger.execution_rows import ExecutionRows, Row
 from configurable_agents.obsd.ledger.names import Names
 from configurable_agents.obsd.ledger.repricing import Repriced
 from configurable_agents.obsd.ledger.retention import Backlog, RetiredRun
@@ -64,13 +65,13 @@ from configurable_agents.telemetry import (
     Status,
 )
 from configurable_agents.wire.account_records import DeadLetterFilter
+from configurable_agents.wire.blocks import ExecutionBlock, one_by_one, parts_of
 
 _log = logging.getLogger(__name__)
 
 RUN_STARTED, RUN_FINISHED, RUN_INTERRUPTED = 1, 2, 3
 """`run_events.kind`."""
 
-_INSERT_EXECUTIONS = BulkWrite("INSERT INTO node_executions", width=11)
 _INSERT_CALLS = BulkWrite("INSERT INTO llm_calls", width=36)
 _INSERT_RUN_EVENT = "INSERT INTO run_events VALUES (?,?,?)"
 _INSERT_OPEN_NODE = f"""
@@ -623,7 +624,7 @@ class _Change:
         self._producers: dict[bytes, list[int]] = {}
         """Row, next sequence, missing events."""
         self._producer = 0
-        self._executions: list[tuple[object, ...]] = []
+        self._executions = ExecutionRows()
         self._calls: dict[int, list[Any]] = {}
         """By `seq`."""
         self._counted: dict[tuple[int, str], CountedCall] = {}
@@ -658,15 +659,81 @@ class _Change:
         self.outcome.acknowledgements.append(Acknowledgement(producer[1], refusals))
 
     def _take_events(self, batch: Batch, skip: int) -> Iterable[Refusal]:
-        for sequence, event in enumerate(batch.events[:skip], batch.first_sequence):
+        at = 0
+        for part in parts_of(batch.events):
+            known = min(max(0, skip - at), len(part))
+            if known or not isinstance(part, ExecutionBlock) or not self._take_block(part):
+                yield from self._take_one_by_one(one_by_one(part), batch.first_sequence + at, known)
+            at += len(part)
+
+    def _take_block(self, block: ExecutionBlock) -> bool:
+        """Takes a block at once. False, and nothing is taken, where its executions are not all alike: a name
+        that is folded, a run that was purged, a fault."""
+        try:
+            nodes = self._nodes_of(block)
+        except sqlite3.Error:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, it is met again, by the execution that has it
+            nodes = None
+        if nodes is None:
+            return False
+        self._add_block(block, nodes)
+        return True
+
+    def _nodes_of(self, block: ExecutionBlock) -> list[_NodeDelta] | None:
+        """By `block.attempts`; `None` when one is a folded name's, for they are counted one by one."""
+        names, known = self._ledger.names, self._nodes
+        folded_count = names.folded_count
+        starts = block.by_attempt.first_started_unix_ns
+        try:
+            nodes = [
+                known.get((run_id, node_id)) or self._node(run_id, node_id, started_unix_ns)
+                for (run_id, node_id, _), started_unix_ns in zip(block.attempts, starts, strict=True)
+            ]
+        except Exception:
+            names.folded_count = folded_count
+            raise
+        if any(names.is_other(node.node) for node in nodes):
+            names.folded_count = folded_count
+            return None
+        return nodes
+
+    def _add_block(self, block: ExecutionBlock, nodes: Sequence[_NodeDelta]) -> None:
+        groups, distinct = block.by_attempt, list(dict.fromkeys(nodes))
+        if len(distinct) < len(nodes):  # a node in several attempts
+            places = {node: place for place, node in enumerate(distinct)}
+            groups = block.grouped([places[node] for node in nodes])
+        self._executions.add_block(
+            block,
+            self._seq,
+            groups,
+            runs=[node.run for node in distinct],
+            nodes=[node.node for node in distinct],
+            calls_before=[node.calls for node in distinct],
+        )
+        for node, calls, total_ns, max_ns, ended_unix_ns in zip(
+            distinct, groups.counts, groups.total_ns, groups.max_ns, groups.last_ended_unix_ns, strict=True
+        ):
+            node.calls += calls
+            node.total_ns += total_ns
+            node.max_ns = max(node.max_ns, max_ns)
+            node.last_event_unix_ns = max(node.last_event_unix_ns, ended_unix_ns)
+        self._seq += len(block)
+        self.outcome.events.add_block(block)
+
+    def _take_one_by_one(
+        self, events: Sequence[Event | RecordRefusedError], first_sequence: int, skip: int
+    ) -> Iterable[Refusal]:
+        for sequence, event in enumerate(events[:skip], first_sequence):
             if isinstance(event, RecordRefusedError):  # counted before; its sender may not have heard
                 yield Refusal(sequence, event.reason)
-        remaining, at = iter(batch.events[skip:]), skip
+        rows = self._executions.singles()
+        remaining, at = iter(events[skip:]), skip
         while True:
-            first, seq, rows = at, self._seq, len(self._executions)
+            first, seq, count = at, self._seq, len(rows)
             refusal: RecordRefusedError | None = None
             try:
-                other = self._take_executions(remaining)
+                other = self._take_executions(remaining, rows)
                 if other is None:
                     return
                 refusal = self._take_other(other)
@@ -675,26 +742,26 @@ class _Change:
             except RecordRefusedError as error:
                 refusal = error
             except Exception:  # noqa: BLE001 - it must not take all others, and every restart, with it
-                fault = first + len(self._executions) - rows
-                _log.exception("an event could not be taken in: %r", batch.events[fault])
+                fault = first + len(rows) - count
+                _log.exception("an event could not be taken in: %r", events[fault])
                 refusal = RecordRefusedError("internal_error", "a fault of the daemon; its log has more")
-            taken = len(self._executions) - rows
+            taken = len(rows) - count
             at = first + taken
             if refusal is not None:
                 self._seq = seq + taken
                 self._count(f"refused:{refusal.reason}", 1)
-                yield Refusal(batch.first_sequence + at, refusal.reason)
+                yield Refusal(first_sequence + at, refusal.reason)
             at += 1
 
     def _take_executions(
-        self, events: Iterator[Event | RecordRefusedError]
+        self, events: Iterator[Event | RecordRefusedError], rows: list[Row]
     ) -> Event | RecordRefusedError | None:
         """Takes finished executions up to the next other event, which it gives back; `None` at the end.
 
-        One loop with everything in it: by far most events pass here.
+        One loop with everything in it: most events that are in no block pass here.
         """
         nodes, name_id, seq = self._nodes, self._ledger.name_id, self._seq
-        taken: list[NodeFinished] = []
+        taken: list[Event] = []
         try:
             for event in events:
                 if type(event) is not NodeFinished:
@@ -714,7 +781,7 @@ class _Change:
                     node.last_event_unix_ns = started_unix_ns + duration_ns
                 if status is not Status.OK:
                     node.errors += 1
-                self._executions.append(
+                rows.append(
                     (
                         seq,
                         node.run,
@@ -731,7 +798,7 @@ class _Change:
                 )
         finally:
             self._seq = seq
-            self.outcome.events += taken
+            self.outcome.events.extend(taken)
         return None
 
     def _node(self, run_id: str, node_id: str, started_unix_ns: int) -> _NodeDelta:
@@ -758,7 +825,7 @@ class _Change:
             self._run_started(event)
         elif type(event) is RunFinished:
             self._run_finished(event)
-        self.outcome.events.append(event)
+        self.outcome.events.extend([event])
         return None
 
     def _node_started(self, event: NodeStarted) -> None:
@@ -889,7 +956,7 @@ class _Change:
         """Puts everything into the open transaction."""
         connection = self._ledger.connection
         write = connection.executemany
-        _INSERT_EXECUTIONS.write(connection, self._executions)
+        self._executions.write(connection)
         _INSERT_CALLS.write(connection, list(self._calls.values()))
         if self._outranked:
             write(_NOT_COUNTED, [(report.seq,) for report in self._outranked])
@@ -900,7 +967,7 @@ class _Change:
                 _CLOSE_FINISHED_BEFORE, (self._seq_before - limits.ANNOUNCED_LATE_EVENTS_MAX,)
             )
         if self._any_open():
-            write(_DELETE_OPEN_NODE, [(row[1], row[4]) for row in self._executions])
+            write(_DELETE_OPEN_NODE, self._executions.spans())
         _ADD_NODE_TOTALS.write(connection, sorted(map(self._settled, self._nodes.values())))
         added = {key: sum_totals(parts) for key, parts in self._call_totals.items()}
         self._ledger.add_call_totals(added, emptied=[report.key for report in self._outranked])

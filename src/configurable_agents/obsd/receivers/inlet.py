@@ -8,7 +8,7 @@ from collections.abc import Callable
 from configurable_agents.obsd.door import check_batch, checked
 from configurable_agents.obsd.intake import Intake
 from configurable_agents.obsd.records import Acknowledgement, Batch
-from configurable_agents.wire.decode import decode_batch
+from configurable_agents.wire.batches import decode_batch
 
 
 async def hand_in(
