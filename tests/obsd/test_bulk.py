@@ -9,7 +9,8 @@ import pytest
 
 from configurable_agents.obsd.ledger.bulk import ROWS_PER_STATEMENT, BulkWrite
 
-COUNTS = (0, 1, ROWS_PER_STATEMENT - 1, ROWS_PER_STATEMENT, ROWS_PER_STATEMENT + 1, 3 * ROWS_PER_STATEMENT)
+MOST, SOME, _ = ROWS_PER_STATEMENT
+COUNTS = (0, 1, SOME - 1, SOME, SOME + 1, MOST - 1, MOST, MOST + 1, 3 * MOST + 2 * SOME + 3)
 
 
 @pytest.mark.parametrize("count", COUNTS)
