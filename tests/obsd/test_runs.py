@@ -238,6 +238,35 @@ def test_the_producer_of_single_batches_is_never_connected_and_its_run_goes_on(
     assert status_of(home, "run") is Status.RUNNING
 
 
+def test_a_start_reads_only_so_many_executions_again_those_of_the_runs_heard_of_last(
+    book: Any, events: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is accepted before: all of many long runs in flight would take minutes."""
+    monkeypatch.setattr(limits, "REBUILT_ROWS_MAX", 6)
+    monkeypatch.setattr(limits, "LIVE_ROWS_MAX", 4)
+    for number, (run_id, executions) in enumerate([("old", 3), ("new", 3), ("long", 4), ("newest", 2)]):
+        told = [events.node("n", span + 1, run_id=run_id) for span in range(executions)]
+        book.commit([events.started(run_id), *told], producer=bytes([number]) * 16)
+    live, read = LiveRuns(), []
+
+    class Parts:
+        async def write(self, method: Any, *arguments: Any) -> Any:
+            return method(*arguments)
+
+        async def ask(self, question: Any, *, patience_s: float = 0.0) -> Any:
+            found = book.ask(question)
+            read.append(len(found))
+            return found
+
+    parts: Any = Parts()
+    keeper = RunKeeper(book.ledger, parts.write, parts, live, parts, is_spooling=bool, profiled=lambda: None)
+    anyio.run(keeper.remember)
+    kept = {run_id: live.analyzer(run_id) for run_id in ("old", "new", "long", "newest")}
+    assert read == [3, 2]
+    assert {run_id for run_id, analyzer in kept.items() if analyzer is not None} == {"new", "newest"}
+    assert len(live) == 4
+
+
 def test_what_ended_just_before_a_stop_is_profiled(home: Home, start: Any, book: Any, events: Any) -> None:
     start()
     emitter = Emitter(home)

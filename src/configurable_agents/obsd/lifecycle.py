@@ -21,7 +21,7 @@ from configurable_agents.obsd.profiles import MadeProfile
 from configurable_agents.obsd.records import Ledger, UnfinishedRun
 from configurable_agents.obsd.reports import Readers
 from configurable_agents.obsd.runs import LiveRuns
-from configurable_agents.telemetry import Status
+from configurable_agents.telemetry import NodeFinished, Status
 
 _log = logging.getLogger(__name__)
 
@@ -101,13 +101,17 @@ class RunKeeper:
 
     async def remember(self) -> None:
         """At start: rebuilds what a daemon before this one had in memory."""
-        for run in await self._write(self._ledger.unfinished_runs):
-            if run.status is Status.RUNNING:
-                self._heard[run.run_id] = _Heard(run.last_received_unix_ns, self._clock())
-                spans = await self._ask(partial(queries.executions, run_id=run.run_id))
-                self._live.rebuild(run.run_id, spans, is_complete=len(spans) < limits.LIVE_ROWS_MAX)
-            else:
+        unfinished = await self._write(self._ledger.unfinished_runs)
+        rebuilt = _latest(unfinished, limits.REBUILT_ROWS_MAX)
+        for run in unfinished:
+            if run.status is not Status.RUNNING:
                 self._live.want_profile(run.run_id)
+                continue
+            self._heard[run.run_id] = _Heard(run.last_received_unix_ns, self._clock())
+            spans: list[NodeFinished] = []
+            if run.run_id in rebuilt:
+                spans = await self._ask(partial(queries.executions, run_id=run.run_id))
+            self._live.rebuild(run.run_id, spans, is_complete=run.run_id in rebuilt)
 
     async def run(self) -> None:
         next_sweep = time.monotonic() + SWEEP_EVERY_S
@@ -235,3 +239,18 @@ class RunKeeper:
             _log.info("interrupted run=%s", run_id)
             self._live.end(run_id)
         self.notice()
+
+
+def _latest(unfinished: Sequence[UnfinishedRun], rows_max: int) -> set[str]:
+    """The runs in flight that were heard of last, as many as have so many executions between them.
+
+    One too long to be read at once is none of them: it could not be rebuilt from its beginning.
+    """
+    found: set[str] = set()
+    for run in reversed(unfinished):
+        if run.status is Status.RUNNING and run.executions < limits.LIVE_ROWS_MAX:
+            rows_max -= run.executions
+            if rows_max < 0:
+                break
+            found.add(run.run_id)
+    return found

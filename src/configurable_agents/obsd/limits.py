@@ -66,6 +66,10 @@ LIVE_RUNS_MAX = 10_000
 """Runs with an analyzer in memory. Beyond it the one idle longest is let go; its report comes from
 the ledger's rows."""
 
+REBUILT_ROWS_MAX = 200_000
+"""Executions of runs in flight that are read at a start, before anything is accepted: half a second. Runs
+heard of longer ago are not rebuilt; their reports come from the ledger's rows."""
+
 UNFINISHED_RUNS_MAX = 100_000
 """Runs in flight or without a profile that are looked at together: those silent longest. The rest has its
 turn when these are done with."""

@@ -57,6 +57,7 @@ class UnfinishedRun(NamedTuple):
     producer_id: bytes
     status: Status
     last_received_unix_ns: int
+    executions: int = 0
 
 
 class Ledger(Protocol):

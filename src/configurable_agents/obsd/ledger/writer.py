@@ -170,7 +170,7 @@ _LAST_SEQ = "SELECT coalesce((SELECT value FROM counters WHERE name = 'events_co
 """Not the highest number that is still there: rows are removed, and a number must never be used again."""
 
 _UNFINISHED = f"""
-SELECT r.run_id, p.producer_id, r.status, r.last_received_unix_ns
+SELECT r.run_id, p.producer_id, r.status, r.last_received_unix_ns, r.node_executions
 FROM runs r JOIN producers p ON p.id = r.producer
 WHERE r.status = {int(Status.RUNNING)} OR r.profiled_events <> r.events
 ORDER BY r.last_received_unix_ns LIMIT ?
@@ -338,8 +338,8 @@ class SqliteLedger:
         """Runs in flight, and runs that are over and still want their profile; silent longest first."""
         with self._explained():
             return [
-                UnfinishedRun(run_id, producer_id, Status(status), received)
-                for run_id, producer_id, status, received in self._connection.execute(
+                UnfinishedRun(run_id, producer_id, Status(status), received, executions)
+                for run_id, producer_id, status, received, executions in self._connection.execute(
                     _UNFINISHED, (limits.UNFINISHED_RUNS_MAX,)
                 )
             ]
