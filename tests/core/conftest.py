@@ -21,7 +21,7 @@ class Answer:
     content: str = "fine"
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    tokens: tuple[int, int] = (10, 5)
+    tokens: tuple[int, int] | None = (10, 5)
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     hangs: bool = False
     model: str = "gpt-4o-mini-2024-07-18"
@@ -34,7 +34,7 @@ class Answer:
             "content": self.content or None,
             "tool_calls": self.tool_calls or None,
         }
-        prompt, completion = self.tokens
+        prompt, completion = self.tokens or (0, 0)
         usage = {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
@@ -47,7 +47,7 @@ class Answer:
             "created": 1,
             "model": self.model,
             "choices": [choice],
-            "usage": usage,
+            "usage": usage if self.tokens is not None else None,
         }
 
 

@@ -57,16 +57,58 @@ def test_a_run_within_its_gates_says_nothing(data: Any, provider: Any, answer: A
     assert result.warnings == ()
 
 
+def unpriced(data: Any, provider: Any, answer: Any, *gates: dict[str, Any], on_fail: str) -> dict[str, Any]:
+    """Two requests, both for a model without a price; one call, as their answers have one id."""
+    provider.answers(answer(tokens=(10_000, 1_000), model="a-model-without-a-price"))
+    config = two_calls(data, maximum=1.0, on_fail=on_fail)
+    config["config"]["llm"]["model"] = "a-model-without-a-price"
+    config["config"]["gates"]["gates"] = list(gates)
+    return config
+
+
+@pytest.mark.parametrize(("bound", "requests"), [("max", 1), ("min", 2)])
+def test_a_gate_fails_on_a_cost_that_is_not_known_as_soon_as_that_is_certain(
+    data: Any, provider: Any, answer: Any, bound: str, requests: int
+) -> None:
+    config = unpriced(data, provider, answer, {"metric": "cost_usd", bound: 1.0}, on_fail="fail")
+    with pytest.raises(WorkflowFailedError) as failed:
+        run_workflow_from_config(config, {"name": "Ada"}, RunOptions(recorder=MemoryRecorder()))
+    assert str(failed.value).endswith(
+        "the gate on cost_usd cannot judge 1 call without a known price (openai/a-model-without-a-price);"
+        " give the model one in prices.toml, or set on_fail: warn"
+    )
+    assert len(provider.requests) == requests
+
+
 @pytest.mark.parametrize("bound", ["max", "min"])
-def test_a_gate_cannot_judge_a_cost_that_is_not_known_and_says_so(
+def test_a_gate_that_warns_says_once_what_it_does_not_know(
     data: Any, provider: Any, answer: Any, bound: str
 ) -> None:
-    provider.answers(answer(tokens=(10_000, 1_000), model="a-model-without-a-price"))
-    config = two_calls(data, maximum=1.0, on_fail="fail")
-    config["config"]["llm"]["model"] = "a-model-without-a-price"
-    config["config"]["gates"]["gates"] = [{"metric": "cost_usd", bound: 1.0}]
+    config = unpriced(data, provider, answer, {"metric": "cost_usd", bound: 1.0}, on_fail="warn")
     result = run_workflow_from_config(config, {"name": "Ada"}, RunOptions(recorder=MemoryRecorder()))
-    assert [warning for warning in result.warnings if "knows nothing of" in warning]
+    assert result.warnings == ("the gate on cost_usd knows nothing of 1 call without a known price",)
+
+
+def test_what_is_not_known_does_not_matter_where_it_decides_nothing(
+    data: Any, provider: Any, answer: Any
+) -> None:
+    """A minimum that is reached without it, and a gate on something else."""
+    gates = ({"metric": "cost_usd", "min": 0.0}, {"metric": "total_tokens", "max": 11_000, "min": 11_000})
+    config = unpriced(data, provider, answer, *gates, on_fail="fail")
+    result = run_workflow_from_config(config, {"name": "Ada"}, RunOptions(recorder=MemoryRecorder()))
+    assert result.warnings == ()
+
+
+@pytest.mark.parametrize("metric", ["cost_usd", "total_tokens"])
+def test_a_gate_fails_on_an_answer_without_usage(data: Any, provider: Any, answer: Any, metric: str) -> None:
+    provider.answers(answer(tokens=None))
+    config = two_calls(data, maximum=1.0, on_fail="fail")
+    config["config"]["gates"]["gates"] = [{"metric": metric, "max": 30_000}]
+    with pytest.raises(
+        WorkflowFailedError,
+        match=rf"the gate on {metric} cannot judge \d calls? without usage; have the provider",
+    ):
+        run_workflow_from_config(config, {"name": "Ada"}, RunOptions(recorder=MemoryRecorder()))
 
 
 @pytest.mark.parametrize("bound", ["max", "min"])
