@@ -205,6 +205,29 @@ def test_validate_says_every_problem_with_its_line(command: Run, folder: Path) -
     assert problem.startswith("error: broken.yaml:10: nodes[1].output: unknown key; did you mean 'outputs'?;")
 
 
+def test_validate_refuses_what_run_refuses(command: Run, folder: Path) -> None:
+    text = WORKFLOW.replace('python: "steps:tell"', 'prompt: "{number}", llm: {provider: foo, model: x}')
+    (folder / "foreign.yaml").write_text(text.replace("steps:double", "absent:double"), encoding="utf-8")
+    for arguments in (["validate", "foreign.yaml"], ["run", "foreign.yaml", "-i", "number=1"]):
+        ended = command(*arguments)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        first, second = ended.stderr.splitlines()
+        assert first.startswith("error: foreign.yaml:9: nodes[0].python: cannot import 'absent'")
+        assert second.startswith(
+            "error: foreign.yaml:10: nodes[1].llm.provider: unknown provider 'foo'; there"
+        )
+
+
+def test_validate_warns_of_a_key_that_is_not_here(
+    command: Run, folder: Path, environment: dict[str, Any]
+) -> None:
+    environment.pop("OPENAI_API_KEY", None)
+    text = WORKFLOW.replace('python: "steps:tell"', 'prompt: "{number}", llm: {model: gpt-4o-mini}')
+    (folder / "asking.yaml").write_text(text, encoding="utf-8")
+    ended = command("validate", "asking.yaml")
+    assert (ended.returncode, ended.stderr) == (0, "warning: no key for openai: set OPENAI_API_KEY\n")
+
+
 def test_validate_warns_of_what_has_no_effect(command: Run, folder: Path) -> None:
     (folder / "foreign.yaml").write_text(f"{WORKFLOW}webhook: {{enabled: true}}\n", encoding="utf-8")
     ended = command("validate", "foreign.yaml")

@@ -12,7 +12,7 @@ import typer
 from configurable_agents.cli import terminal
 from configurable_agents.cli.contracts import run_json
 from configurable_agents.cli.options import HomeOption, given, home_of
-from configurable_agents.cli.workflows import WorkflowArgument, checked_or_explained, warn
+from configurable_agents.cli.workflows import WorkflowArgument, ready_or_explained, warn
 from configurable_agents.errors import ConfigurationError, OutputError
 from configurable_agents.runtime.profile_report import DEFAULT_BOTTLENECK_THRESHOLD_PERCENT
 from configurable_agents.telemetry import Status
@@ -67,7 +67,7 @@ def run(
     from configurable_agents.cli.watch import watching  # noqa: PLC0415 - the runner is loaded for runs only
     from configurable_agents.runtime.executor import RunOptions, WorkflowExecution, run_to_end  # noqa: PLC0415
 
-    checked = checked_or_explained(workflow)
+    checked = ready_or_explained(workflow)
     warn(checked.warnings)
     profiling = profile or enable_profiling or is_asked_for(checked)
     with watching() as watcher:

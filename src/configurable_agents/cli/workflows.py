@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,10 +23,13 @@ WorkflowArgument = Annotated[Path, typer.Argument(metavar="WORKFLOW", help="A wo
 def validate(workflow: WorkflowArgument) -> None:
     """Check a workflow without running it: every problem, with its file, line and field.
 
-    Exit code 2 when it cannot run.
+    Imports the modules that it names. Exit code 2 when it cannot run; a key or a package that is not there
+    is a warning, as it may be where the workflow runs.
     """
-    checked = checked_or_explained(workflow)
-    warn(checked.warnings)
+    checked = ready_or_explained(workflow)
+    from configurable_agents.core.readiness import lacking  # noqa: PLC0415 - loads pydantic
+
+    warn((*checked.warnings, *lacking(checked)))
     plan = checked.plan
     count = len(plan.nodes)
     noun = "node" if count == 1 else "nodes"
@@ -46,8 +50,19 @@ def checked_or_explained(workflow: Path) -> Checked:
     """Prints every problem of a workflow that cannot run, and ends with exit code 2."""
     from configurable_agents.runtime.executor import load_workflow  # noqa: PLC0415 - loads pydantic and YAML
 
+    return explained(load_workflow, workflow)
+
+
+def ready_or_explained(workflow: Path) -> Checked:
+    """The same, also for what only shows when a run is about to begin."""
+    from configurable_agents.runtime.executor import load_ready_workflow  # noqa: PLC0415 - loads pydantic
+
+    return explained(load_ready_workflow, workflow)
+
+
+def explained(load: Callable[[Path], Checked], workflow: Path) -> Checked:
     try:
-        return load_workflow(workflow)
+        return load(workflow)
     except WorkflowInvalidError as error:
         for problem in error.problems:
             complain(problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,9 +38,13 @@ def workflow_of(config: dict[str, Any], *, name: str = "workflow") -> Checked:
     return check_source(Source(name, config, {}))
 
 
-def check_source(source: Source) -> Checked:
+MoreProblems = Callable[[Workflow, Path | None], Iterable[Problem]]
+"""What else is to be said of a workflow and of the folder it is in."""
+
+
+def check_source(source: Source, *, more_problems: MoreProblems = lambda *_: ()) -> Checked:
     loaded = load(source)
-    problems = list(_problems(loaded.workflow))
+    problems = [*_problems(loaded.workflow), *more_problems(loaded.workflow, source.folder)]
     if problems:
         raise source.refusal(problems)
     plan = plan_of(loaded.workflow)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from configurable_agents.core.nearest import did_you_mean
 from configurable_agents.core.schema import Llm, Workflow
 from configurable_agents.errors import ConfigurationError, MissingPackageError, ProviderKeyError
 from configurable_agents.observability.providers import detect_provider, normalise_model
@@ -51,6 +52,8 @@ PROVIDERS = {
 STREAMING_ALWAYS = ("ollama",)
 PROVIDER_SEPARATOR = ":"
 ANTHROPIC_EVENT_READER = "_make_message_chunk_from_anthropic_event"
+LANGCHAIN_PROVIDERS = "_BUILTIN_PROVIDERS"
+"""Where LangChain keeps the names of the providers it can make models of."""
 STATED_USAGE = "stated_usage"
 """Where a message keeps the usage of the events of its stream, by their type."""
 
@@ -83,6 +86,33 @@ def model_name(settings: Llm, *, node_id: str) -> ModelName:
             f"node {node_id!r}: who serves {model!r}? Write provider: openai (or another) beside it"
         )
     return ModelName(found, normalise_model(found, model))
+
+
+def langchain_name(settings: Llm, name: ModelName) -> str:
+    """What LangChain calls the provider. Raises `ConfigurationError` for one it does not know."""
+    package = PROVIDERS.get(name.provider)
+    if package is not None:
+        return package.langchain_name
+    written = (settings.provider or "").strip().lower().replace("-", "_")
+    known = _known_to_langchain()
+    if not known or name.provider in known:
+        return name.provider
+    if written in known:
+        return written
+    asked = settings.provider or name.provider
+    others = ", ".join(sorted(known))
+    raise ConfigurationError(
+        f"unknown provider {asked!r}{did_you_mean(asked, (*PROVIDERS, *known))}; there are"
+        f" {', '.join(PROVIDERS)}, and those of LangChain: {others}"
+    )
+
+
+def _known_to_langchain() -> frozenset[str]:
+    """The providers that LangChain has names for; none where its release does not tell them."""
+    from langchain.chat_models import base  # noqa: PLC0415 - takes most of a second
+
+    known = getattr(base, LANGCHAIN_PROVIDERS, ())
+    return frozenset(known) - {package.langchain_name for package in PROVIDERS.values()}
 
 
 class ChatModels:
@@ -129,7 +159,7 @@ class ChatModels:
 
             model: BaseChatModel = init_chat_model(
                 name.model,
-                model_provider=package.langchain_name if package else name.provider,
+                model_provider=langchain_name(settings, name),
                 **self._settings(settings, name.provider, package),
             )
         except ImportError as error:

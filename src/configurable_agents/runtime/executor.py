@@ -39,6 +39,7 @@ __all__ = [
     "RunOptions",
     "WorkflowExecution",
     "WorkflowResult",
+    "load_ready_workflow",
     "load_workflow",
     "run_workflow",
     "run_workflow_async",
@@ -97,6 +98,17 @@ def load_workflow(path: str | os.PathLike[str]) -> Checked:
     from configurable_agents.core.checks import read_workflow  # noqa: PLC0415 - loads pydantic and YAML
 
     return read_workflow(Path(path))
+
+
+def load_ready_workflow(path: str | os.PathLike[str]) -> Checked:
+    """Reads and checks a file, with all that `run_workflow` would refuse in it. Imports what it names.
+
+    Raises as `load_workflow` does. Keys and packages are not looked for.
+    """
+    _require("yaml", "pydantic")
+    from configurable_agents.core.readiness import read_ready_workflow  # noqa: PLC0415 - as above
+
+    return read_ready_workflow(Path(path))
 
 
 def run_workflow(
@@ -169,10 +181,12 @@ class WorkflowExecution:
         check_ready(checked)
 
     async def run(self) -> WorkflowResult:
-        """Runs it. Raises `WorkflowFailedError`; cancellation and defects pass through."""
+        """Runs it. Raises `WorkflowFailedError`; what keeps it from beginning, and a cancellation, pass."""
         try:
             await self._observed()
         except AgentsObsError as error:
+            if not self.has_begun:
+                raise
             node_id = error.node_id if isinstance(error, NodeFailedError) else ""
             name = self._checked.plan.workflow.flow.name
             raise WorkflowFailedError(
