@@ -370,6 +370,14 @@ def look_up(topic: str, depth: int = 1) -> str:
     if topic == "nothing":
         raise LookupError("no such topic")
     return f"{topic} at {depth}"
+
+async def linger(topic: str) -> str:
+    """Never ends."""
+    await asyncio.Event().wait()
+
+async def give_up(topic: str) -> str:
+    """Ends badly."""
+    raise LookupError("gave up")
 '''
 
 
@@ -470,6 +478,28 @@ def test_a_tool_that_fails_fails_the_node_unless_it_may_go_on(
     with pytest.raises(NodeFailedError, match="LookupError: no such topic"):
         bench.execute(one_node(checked, tools=[name]), folder)
     assert bench.executions[-2:] == [("greet/look_up", 1, "LookupError"), ("greet", 1, "LookupError")]
+
+
+def test_a_tool_that_fails_ends_the_others_with_their_node(
+    bench: Bench, checked: Any, provider: Any, answer: Any, folder: Path
+) -> None:
+    both = [
+        {
+            "id": name,
+            "type": "function",
+            "function": {"name": name, "arguments": '{"topic": "sea"}'},
+        }
+        for name in ("linger", "give_up")
+    ]
+    provider.answers(answer("", tool_calls=both))
+    tools = [function(folder, name) for name in ("linger", "give_up")]
+    with pytest.raises(NodeFailedError, match="LookupError: gave up"):
+        bench.execute(one_node(checked, tools=tools), folder)
+    assert bench.executions == [
+        ("greet/give_up", 1, "LookupError"),
+        ("greet/linger", 1, "CancelledError"),
+        ("greet", 1, "LookupError"),
+    ]
 
 
 def test_a_model_that_asks_for_tools_for_ever_is_stopped(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from configurable_agents.core.schema import Node, Tool
 from configurable_agents.core.templates import as_text, fill
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from configurable_agents.core.models import ModelName
     from configurable_agents.core.node_executor import NodeServices
+
+T = TypeVar("T")
 
 TOOL_ROUNDS_MAX = 20
 """Answers in a row that ask for tools."""
@@ -101,8 +103,7 @@ class _Conversation:
             self._messages.append(answer)
             if not answer.tool_calls:
                 return _text_of(answer)
-            results = await asyncio.gather(*(self._use(tools, request) for request in answer.tool_calls))
-            self._messages.extend(results)
+            self._messages.extend(await _together(self._use(tools, each) for each in answer.tool_calls))
         raise IterationLimitError(
             f"the model asked for tools {TOOL_ROUNDS_MAX} times in a row; ask for less in the prompt"
         )
@@ -135,6 +136,17 @@ class _Conversation:
         from langchain_core.messages import HumanMessage  # noqa: PLC0415
 
         self._messages.append(HumanMessage(CLOSING_REQUEST))
+
+
+async def _together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results in order. The first failure ends the others, so that none outlives its node."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _BoundTool:
