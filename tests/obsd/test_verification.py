@@ -17,7 +17,10 @@ from configurable_agents.obsd.exporters import expectations
 from configurable_agents.obsd.exporters.mlflow import NAME, MlflowExporter
 from configurable_agents.obsd.ledger.database import open_for_reading
 from configurable_agents.obsd.ledger.dead_letters import LetterState
+from configurable_agents.obsd.ledger.writer import SqliteLedger
+from configurable_agents.obsd.pricing import CallPricer
 from configurable_agents.observability import mlflow_runs
+from configurable_agents.observability.cost_estimator import CostEstimator
 from configurable_agents.observability.verification import Balance, Finding, PointCheck, Verification
 from configurable_agents.telemetry import Status
 from configurable_agents.wire import account_messages
@@ -149,6 +152,34 @@ def test_an_event_that_is_not_exported_yet_is_waiting_and_not_missing(place: Pla
     place.book.commit(whole_run("unknown there"), producer=b"\x01" * 16)
     found = place.verify()
     assert (found.findings, found.balance.events_waiting, found.runs_compared) == ([], 4 + 8, 1)
+
+
+PRICE = '[[price]]\nprovider = "acme"\nmodel = "*"\ninput = 1\noutput = 1\n'
+
+
+def test_a_cost_that_was_not_known_before_a_run_was_repriced_is_not_missed_among_its_params(
+    tmp_path: Any, book: Any, client: Any, events: Any
+) -> None:
+    pricer = CallPricer(CostEstimator.of_folder(tmp_path))
+    path = tmp_path / "own.db"
+    place = Place(type(book)(SqliteLedger(path, pricer), path), client)
+    unknown = events.call("unknown", provider="acme", model="acme-1")
+    whole = events.whole_run(experiment=place.experiment)
+    place.book.commit([*whole[:-1], unknown, whole[-1]])
+    place.export()
+    assert place.findings() == []
+
+    (tmp_path / "prices.toml").write_text(PRICE)
+    pricer.refresh()
+    assert sum(each.is_changed for each in place.book.ledger.reprice(1, 0, None, "the contract of May")) == 1
+    place.book.ledger.note_repricing(1, {"reason": "the contract of May"})
+    place.export()
+    assert place.findings() == []
+    assert "provider_acme_cost_usd" not in place.client.get_run(place.run_id).data.params
+
+    place.change("DELETE FROM params WHERE run_uuid = :run AND key = 'slowest_node'")
+    assert place.findings() == [("missing", "param slowest_node is not in MLflow")]
+    place.book.ledger.close()
 
 
 OF_NODE_0 = "run_uuid = :run AND key = 'node_node-0_duration_ms' AND step = 2"
