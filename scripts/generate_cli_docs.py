@@ -34,7 +34,7 @@ Written by `scripts/generate_cli_docs.py` from `--help`; a test fails when it is
 | 6 | `diff`: a limit of `--fail-on` was exceeded |
 | 7 | `verify`: the ledger and MLflow do not hold the same |
 | 70 | a defect of ours; `AGENTS_OBS_DEBUG=1` prints the traceback |
-| 74 | standard output takes nothing more |
+| 74 | standard output takes nothing more, or a file to write cannot be written |
 | 130 | ended by Ctrl-C |
 
 Errors are one line on stderr. Colour is used on a terminal only, and not when `NO_COLOR` is set.

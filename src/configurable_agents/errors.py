@@ -70,7 +70,7 @@ class AccountsDifferError(AgentsObsError):
 
 
 class OutputError(AgentsObsError):
-    """Standard output takes nothing more, for example on a full disk."""
+    """Standard output, or a file that was asked for, takes nothing: a full disk, or no such folder."""
 
     exit_code = 74
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from configurable_agents.cli.contracts import run_json, status_json
+from configurable_agents.cli.contracts import result_json, run_json, status_json
 from configurable_agents.cli.purge import purge_json
 from configurable_agents.errors import WireFormatError
 from configurable_agents.observability.cache_economics import CacheReport, CacheUse
@@ -19,6 +19,7 @@ from configurable_agents.observability.receipts import PriceEntry, Receipt
 from configurable_agents.observability.repricing import ModelRepricing, RepricingReport
 from configurable_agents.observability.verification import Balance, Finding, Verification
 from configurable_agents.runtime.comparison import compared
+from configurable_agents.runtime.executor import WorkflowResult
 from configurable_agents.runtime.past_runs import PastNode, PastRun
 from configurable_agents.runtime.time_report import ModelProfile, RunTimes, Speedup
 from configurable_agents.runtime.what_if import WhatIf
@@ -39,6 +40,7 @@ def contract() -> dict[str, dict[str, str]]:
     }
     for title in ("Provider", "Group", "Rest"):
         sections[title] = sections["Model"] | sections[title]
+    sections["Result run"] = sections["runs --json"] | sections["Result run"]
     sections["Cache entry"] = sections["Cache use"] | sections["Cache entry"]
     return sections
 
@@ -46,6 +48,8 @@ def contract() -> dict[str, dict[str, str]]:
 def problems(value, type_name, contract, path="") -> list[str]:
     """What in a value is not as its type says."""
     type_name = type_name.strip()
+    if type_name == "any":
+        return []
     if " or " in type_name:
         found = [problems(value, part, contract, path) for part in type_name.split(" or ")]
         return [] if [] in found else found[0]
@@ -93,6 +97,17 @@ def test_the_list_of_runs_is_as_documented(samples, contract):
     assert problems(listed, "list of runs --json", contract) == []
     assert {run["status"] for run in listed} == {"ok", "error", "running", "interrupted", "cancelled"}
     assert [run["bottleneck_info"] is None for run in listed] == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize("profiled", [True, False])
+def test_the_result_of_a_run_is_as_documented(samples, contract, profiled):
+    """Without a profile the executions are not counted: unknown, not none."""
+    run = replace(samples.runs[0], node_executions=7 if profiled else 0)
+    result = WorkflowResult({"text": "x", "n": 1}, run, samples.profile, samples.cost, ("a warning",))
+    found = result_json(result, profiled=profiled)
+    assert problems(found, "run --output", contract) == []
+    assert found["run"]["node_executions"] == (7 if profiled else None)
+    assert (found["profile"] is None) is not profiled
 
 
 def test_the_status_is_as_documented_and_shows_no_password(samples, contract):

@@ -135,6 +135,59 @@ def test_the_whole_result_can_be_written_to_a_file(command: Run, folder: Path) -
     assert result["costs"]["call_count"] == 0
 
 
+def test_the_file_holds_the_profile_also_where_none_is_printed(command: Run, folder: Path) -> None:
+    ended = command("run", "numbers.yaml", "-i", "number=1", "-o", "result.json")
+    assert ended.returncode == 0, ended.stderr
+    assert "Slowest node" not in ended.stdout
+    result = json.loads((folder / "result.json").read_text())
+    assert result["run"]["node_executions"] == 2
+    assert {node["node_id"] for node in result["profile"]["nodes"]} == {"double", "tell"}
+    path = folder / "numbers.yaml"
+    path.write_text(f"{WORKFLOW}config: {{observability: {{profiling: false}}}}\n", encoding="utf-8")
+    assert command("run", "numbers.yaml", "-i", "number=1", "-o", "result.json").returncode == 0
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["run"]["node_executions"], result["profile"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("absent/x.json", "No such file or directory"),
+        (".", "Is a directory"),
+        ("steps.py/x", "Not a directory"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_anything_runs(
+    command: Run, folder: Path, output: str, said: str
+) -> None:
+    ended = command("run", "numbers.yaml", "-i", "number=1", "-o", output)
+    assert (ended.returncode, ended.stdout) == (74, "")
+    assert ended.stderr == f"error: cannot write {output}: {said}\n"
+
+
+def test_a_run_that_fails_before_it_begins_leaves_a_file_of_before_alone(command: Run, folder: Path) -> None:
+    (folder / "result.json").write_text("before", encoding="utf-8")
+    assert command("run", "numbers.yaml", "-i", "number=x", "-o", "result.json").returncode == 2
+    assert (folder / "result.json").read_text() == "before"
+
+
+@pytest.mark.parametrize(("number", "code"), [(3, 74), (600, 1)])
+def test_a_file_that_cannot_be_written_in_the_end_keeps_nothing_from_being_printed(
+    command: Run, folder: Path, number: int, code: int
+) -> None:
+    """The folder goes away while the workflow runs. Of a run that failed, that is what the exit code says."""
+    steps = f"import shutil\n{STEPS}".replace(
+        "def double(state):", "def double(state):\n    shutil.rmtree('out')"
+    )
+    (folder / "steps.py").write_text(steps, encoding="utf-8")
+    (folder / "out").mkdir()
+    ended = command("run", "numbers.yaml", "-i", f"number={number}", "--profile", "-o", "out/result.json")
+    assert ended.returncode == code
+    assert "error: cannot write out/result.json: No such file or directory; the run itself is" in ended.stderr
+    assert "Cost: no model was called" in ended.stdout
+    assert "Slowest node: " in ended.stdout
+
+
 def test_a_run_that_fails_ends_with_1_names_the_node_and_still_reports(command: Run, folder: Path) -> None:
     ended = command("run", "numbers.yaml", "-i", "number=600", "--profile", "-o", "result.json")
     assert ended.returncode == 1

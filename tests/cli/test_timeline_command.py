@@ -72,6 +72,13 @@ def test_following_is_for_the_terminal_only(ask, tmp_path):
         assert (code, out, "it draws in the terminal" in err) == (2, "", True)
 
 
+def test_a_page_has_no_format(ask, tmp_path):
+    page = tmp_path / "run.html"
+    code, out, err = ask("timeline", "latest", "--html", str(page), "--format", "folded")
+    assert (code, out, "it is a page; leave out --format" in err) == (2, "", True)
+    assert not page.exists()
+
+
 def test_a_page_that_cannot_be_written_is_one_line_of_error(ask, tmp_path):
     code, _, err = ask("timeline", "latest", "--html", str(tmp_path / "none" / "run.html"))
 

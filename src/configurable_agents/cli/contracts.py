@@ -1,10 +1,10 @@
-"""The JSON of `runs --json` and `status --json`. The reports bring their own; docs/json.md has them all."""
+"""The JSON of `runs`, `status` and `run --output`. The reports bring their own; docs/json.md has them all."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from configurable_agents.cli.escape import without_password
 from configurable_agents.client.reports import DaemonStatus, ExporterStatus, PartStatus
@@ -14,6 +14,9 @@ from configurable_agents.observability.known_cost import cost_of_run
 from configurable_agents.runtime.profile_report import milliseconds, milliseconds_if_known
 from configurable_agents.telemetry import WorkflowRunRecord
 from configurable_agents.wire.report_records import StorageStatus
+
+if TYPE_CHECKING:
+    from configurable_agents.runtime.executor import WorkflowResult
 
 CRITICAL_PATH_UNKNOWN = {
     "critical_node": None,
@@ -45,6 +48,18 @@ def run_json(run: WorkflowRunRecord) -> dict[str, Any]:
         "tags": dict(run.tags),
         "mlflow_run_id": run.mlflow_run_id or None,
         "bottleneck_info": bottleneck_info(run),
+    }
+
+
+def result_json(result: WorkflowResult, *, profiled: bool) -> dict[str, Any]:
+    """What `run --output` writes. Of a run that was not profiled the executions are not counted here."""
+    run = run_json(result.record)
+    return {
+        "run": run if profiled else {**run, "node_executions": None},
+        "state": result.state,
+        "costs": result.costs.to_json(),
+        "profile": result.profile.to_json() if profiled else None,
+        "warnings": list(result.warnings),
     }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from configurable_agents.cli import terminal
-from configurable_agents.cli.contracts import run_json
+from configurable_agents.cli.contracts import result_json
+from configurable_agents.cli.endings import complain
+from configurable_agents.cli.files import check_writable, write_file
 from configurable_agents.cli.options import HomeOption, given, home_of
 from configurable_agents.cli.workflows import WorkflowArgument, ready_or_explained, warn
 from configurable_agents.errors import ConfigurationError, OutputError
@@ -67,13 +69,14 @@ def run(
     from configurable_agents.cli.watch import watching  # noqa: PLC0415 - the runner is loaded for runs only
     from configurable_agents.runtime.executor import RunOptions, WorkflowExecution, run_to_end  # noqa: PLC0415
 
+    if output is not None:
+        check_writable(output)
     checked = ready_or_explained(workflow)
     warn(checked.warnings)
-    profiling = profile or enable_profiling or is_asked_for(checked)
     with watching() as watcher:
         options = RunOptions(
             experiment=given(experiment, "--experiment", "give a name, or leave it out") or None,
-            profiling=profiling,
+            profiling=True if profile or enable_profiling else None,
             home=home_of(home),
             on_progress=watcher.progress,
             on_warning=watcher.warning,
@@ -84,16 +87,27 @@ def run(
             run_to_end(execution.run())
         except BaseException as error:  # noqa: BLE001 - raised again below, after the report
             interrupted_or_failed = error
-    report_of(execution, checked, output, with_table=profile)
-    close_recorders()
+    wish = profiling_asked_for(checked)
+    shown = Shown(bottlenecks=profile or enable_profiling or wish is True, table=profile)
+    try:
+        report_of(execution, checked, output, shown, failed=interrupted_or_failed is not None)
+    finally:
+        close_recorders()
     if interrupted_or_failed is not None:
         raise interrupted_or_failed
 
 
-def is_asked_for(checked: Checked) -> bool:
-    """Whether `config.observability.profiling` asks for a profile."""
+class Shown(NamedTuple):
+    """What of a profile is printed. The file holds all of it."""
+
+    bottlenecks: bool
+    table: bool
+
+
+def profiling_asked_for(checked: Checked) -> bool | None:
+    """What `config.observability.profiling` says, if it says something."""
     configured = checked.plan.workflow.config.observability.profiling
-    return configured is not None and configured.enabled
+    return None if configured is None else configured.enabled
 
 
 def all_inputs(checked: Checked, texts: list[str], file: Path | None) -> dict[str, Any]:
@@ -123,16 +137,28 @@ def inputs_in(file: Path) -> dict[str, Any]:
 
 
 def report_of(
-    execution: WorkflowExecution, checked: Checked, output: Path | None, *, with_table: bool
+    execution: WorkflowExecution, checked: Checked, output: Path | None, shown: Shown, *, failed: bool
 ) -> None:
-    """What is known of a run, however it ended. Of one that never began there is nothing."""
+    """What is known of a run, however it ended. Of one that never began there is nothing.
+
+    A file that cannot be written keeps nothing from being printed; it is an error of its own unless the run
+    `failed`, which is the greater one.
+    """
     if not execution.has_begun:
         return
     result = execution.result
+    unwritten: OutputError | None = None
     if output is not None:
-        write_result(result, output)
+        try:
+            write_file(output, document_of(result, profiled=execution.profiles))
+        except OutputError as error:
+            unwritten = OutputError(f"{error}; the run itself is recorded")
     written = values_written(result, checked) if result.record.status is Status.OK else {}
-    terminal.show(lambda width: summary(result, written, width, with_table=with_table))
+    terminal.show(lambda width: summary(result, written, width, shown))
+    if unwritten is not None and failed:
+        complain(str(unwritten))
+    elif unwritten is not None:
+        raise unwritten
 
 
 def values_written(result: WorkflowResult, checked: Checked) -> dict[str, Any]:
@@ -141,33 +167,24 @@ def values_written(result: WorkflowResult, checked: Checked) -> dict[str, Any]:
 
 
 def summary(
-    result: WorkflowResult, written: dict[str, Any], width: int, *, with_table: bool
+    result: WorkflowResult, written: dict[str, Any], width: int, shown: Shown
 ) -> Iterator[RenderableType]:
     from configurable_agents.cli.render import finished_run  # noqa: PLC0415 - Rich is loaded for tables only
 
     yield from finished_run.run_heading(result.record, result.profile.wall_ns)
     yield from finished_run.results(written)
     yield from finished_run.costs(result.costs)
-    yield from finished_run.bottlenecks(result.profile, DEFAULT_BOTTLENECK_THRESHOLD_PERCENT)
-    if with_table and result.profile.nodes:
+    if shown.bottlenecks:
+        yield from finished_run.bottlenecks(result.profile, DEFAULT_BOTTLENECK_THRESHOLD_PERCENT)
+    if shown.table and result.profile.nodes:
         yield from finished_run.profile_table(result.profile, width=width)
 
 
-def write_result(result: WorkflowResult, output: Path) -> None:
-    """Raises `OutputError` when it cannot be written."""
-    document = {
-        "run": run_json(result.record),
-        "state": result.state,
-        "costs": result.costs.to_json(),
-        "profile": result.profile.to_json() if result.profile.nodes else None,
-        "warnings": list(result.warnings),
-    }
-    try:
-        output.write_text(
-            json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
-        )
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror}; the run itself is recorded") from error
+def document_of(result: WorkflowResult, *, profiled: bool) -> str:
+    """What --output holds, as docs/json.md says."""
+    return (
+        json.dumps(result_json(result, profiled=profiled), indent=2, ensure_ascii=False, default=str) + "\n"
+    )
 
 
 def close_recorders() -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from configurable_agents.cli import sources, terminal
+from configurable_agents.cli.files import check_writable, write_file
 from configurable_agents.cli.options import HomeOption, given, home_of
 from configurable_agents.client.reports import ReportClient, Scope
 from configurable_agents.client.timelines import TimelineClient
-from configurable_agents.errors import OutputError
 from configurable_agents.runtime.timeline import Timeline
 from configurable_agents.telemetry import Status
 
@@ -73,7 +73,11 @@ def timeline(
         raise typer.BadParameter(
             "it draws in the terminal; leave out --html and --format", param_hint="'--follow'"
         )
+    if html is not None and output is not TraceFormat.TABLE:
+        raise typer.BadParameter("it is a page; leave out --format", param_hint="'--html'")
     scope = Scope(run_id=given(run, "RUN", "give a run id, a unique beginning of one, or latest"))
+    if html is not None:
+        check_writable(html)
     with sources.daemon(home_of(home)) as client:
         if follow:
             follow_run(client, scope, rows)
@@ -107,10 +111,7 @@ def write_page(found: Timeline, path: Path) -> None:
     """Raises `OutputError` when the file cannot be written."""
     from configurable_agents.runtime.timeline_page import timeline_page  # noqa: PLC0415 - for pages only
 
-    try:
-        path.write_text(timeline_page(found), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    write_file(path, timeline_page(found))
     terminal.write_out(f"{path} shows run {found.run.run_id}; open it in a browser\n")
 
 

@@ -228,7 +228,7 @@ class WorkflowExecution:
             models.prepare(workflow)
             async with context as run:
                 self._run = run
-                run.analyzer.enabled = self._profiles()
+                run.analyzer.enabled = self.profiles
                 await self._walk(run, models)
 
     async def _walk(self, run: Run, models: ChatModels) -> None:
@@ -260,7 +260,9 @@ class WorkflowExecution:
         mlflow = workflow.config.observability.mlflow
         return self._options.experiment or (mlflow and mlflow.experiment_name) or workflow.flow.name
 
-    def _profiles(self) -> bool:
+    @property
+    def profiles(self) -> bool:
+        """Whether nodes are added up in this process, as `RunOptions.profiling` says."""
         configured = self._checked.plan.workflow.config.observability.profiling
         if self._options.profiling is not None:
             return self._options.profiling
