@@ -182,6 +182,10 @@ class TestPrices:
         assert "did you mean gpt-4 or gpt-4o or " in done.stderr
         listed = run("prices", "list", "--provider", "openai", home=place).stdout
         assert "openai\tgpt-4o\t" in listed
+        for name in ("xai", "grok"):  # the table's own name for it is another
+            assert run("prices", "list", "--provider", name, home=place).stdout.startswith("xai\tgrok-")
+        done = run("prices", "show", "grok-44", "--provider", "xai", home=place, expect=1)
+        assert "did you mean grok-4" in done.stderr
 
     def test_show_knows_who_is_named_in_the_users_file_only(self, tmp_path):
         from configurable_agents.client.home import Home

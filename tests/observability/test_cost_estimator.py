@@ -22,6 +22,7 @@ from configurable_agents.observability.cost_estimator import (
     Price,
 )
 from configurable_agents.observability.price_table import GenaiPriceTable, RateCard, Rates
+from configurable_agents.observability.providers import canonical_provider
 from configurable_agents.observability.usage import read_usage
 from configurable_agents.telemetry import NANOS_PER_USD, PriceStatus, Usage
 
@@ -237,6 +238,21 @@ def test_what_the_table_cannot_price_is_unpriced_with_a_reason(case: str) -> Non
     found = price_of(provider, model, USAGES["plain"], **more)
     assert (found.status, found.cost_nanos, found.is_known) == (PriceStatus.UNPRICED, 0, False)
     assert found.reason
+
+
+RENAMED_SELLERS = [
+    seller
+    for seller in get_snapshot().providers
+    if canonical_provider(seller.id) != seller.id and seller.models
+]
+
+
+@pytest.mark.parametrize("seller", RENAMED_SELLERS, ids=lambda seller: str(seller.id))
+def test_a_seller_whom_reports_call_otherwise_than_the_table_is_found(seller: Any) -> None:
+    estimator = CostEstimator()
+    cards = [estimator.rate_card(seller.id, model.id, at_unix_ns=NOW_NS) for model in seller.models]
+    assert cards[0] is not None
+    assert cards[0].provider == canonical_provider(seller.id)
 
 
 def test_audio_without_a_rate_is_unpriced_and_never_at_the_rate_of_text() -> None:

@@ -86,9 +86,12 @@ def list_prices(*, provider: ProviderOption = None, home: HomeOption = None) -> 
     lines += [f"{alias.provider}\t{alias.model}\talias" for alias in table.prices.aliases]
     base = GenaiPriceTable(home_of(home).folder / installed_table.FILE_NAME)
     lines += [
-        f"{seller.id}\t{model.id}\t{base.version}" for seller in base.providers for model in seller.models
+        f"{canonical_provider(seller.id)}\t{model.id}\t{base.version}"
+        for seller in base.providers
+        for model in seller.models
     ]
-    wanted = [line for line in lines if provider is None or line.startswith(f"{provider}\t")]
+    named = None if provider is None else canonical_provider(provider)
+    wanted = [line for line in lines if named is None or line.startswith(f"{named}\t")]
     if not wanted:
         raise NotFoundError(f"no price of {provider!r} is known; agents-obs prices list names them all")
     terminal.write_out("".join(f"{printable_line(line)}\n" for line in wanted))
@@ -146,7 +149,8 @@ def seller_and_name(model: str, provider: str, mine: UserPrices) -> tuple[str, s
 
 def near_models(seller: str, name: str) -> str:
     """A question, where models of theirs are called nearly the same."""
-    models = [model.id for each in GenaiPriceTable().providers if each.id == seller for model in each.models]
+    sellers = (each for each in GenaiPriceTable().providers if canonical_provider(each.id) == seller)
+    models = [model.id for each in sellers for model in each.models]
     near = difflib.get_close_matches(name, models, n=NEAR_MODELS_MAX)
     return f"did you mean {' or '.join(near)}? Else " if near else ""
 

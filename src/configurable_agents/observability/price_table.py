@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from configurable_agents.errors import ConfigurationError
+from configurable_agents.observability.providers import canonical_provider
 from configurable_agents.telemetry import TOKEN_CLASSES
 
 YOCTOS_PER_USD = 10**24
@@ -25,9 +26,6 @@ END_UNIX_NS = 2**63
 """The span of a card without dates: every moment an event can have."""
 _MOMENT_MAX_NS = 253_402_300_799 * 10**9
 """The last second a `datetime` can hold; later moments are priced as this one."""
-
-_TABLE_PROVIDERS = {"xai": "x-ai", "voyage": "voyageai"}
-"""Where the price table's own provider id is not the name users know."""
 
 _TIER_KEYS = ("processing", "service_tier", "speed")
 """What the price table calls tiers."""
@@ -187,8 +185,7 @@ class GenaiPriceTable:
         self, provider: str, model: str, *, at_unix_ns: int, service_tier: str, batch: bool
     ) -> RateCard | None:
         version, providers = self._load()
-        wanted = _TABLE_PROVIDERS.get(provider, provider)
-        seller = next((entry for entry in providers if entry.id == wanted), None)
+        seller = next((entry for entry in providers if canonical_provider(entry.id) == provider), None)
         found = None if seller is None else seller.find_model(model, all_providers=providers)
         if seller is None or found is None:
             return None
