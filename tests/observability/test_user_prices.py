@@ -50,6 +50,12 @@ class TestWhatAnEntrySets:
         assert cost(tmp_path, "other", Usage(MILLION), provider="acme") is None
         assert cost(tmp_path, "acme-1", Usage(1, audio_input_tokens=1), provider="acme") is None
 
+    @pytest.mark.parametrize("pattern", ["house-1[1m]", "house-?[1M]", "*[1m]"])
+    def test_a_name_with_brackets_is_taken_as_it_stands(self, tmp_path, pattern):
+        write(tmp_path, f'[[price]]\nprovider="openai"\nmodel="{pattern}"\ninput=2\n')
+        assert cost(tmp_path, "house-1[1m]", Usage(MILLION)) == dollars(2)
+        assert cost(tmp_path, "house-11", Usage(MILLION)) is None
+
     def test_a_fee_per_call_and_searches_per_thousand(self, tmp_path):
         write(tmp_path, '[[price]]\nprovider="acme"\nmodel="a"\ninput=0\nweb_searches=5\ncall=0.01\n')
         assert cost(tmp_path, "a", Usage(3, web_searches=2), provider="acme") == dollars(0.02)

@@ -81,7 +81,7 @@ class PriceEntry:
     until_unix_ns: int = END_UNIX_NS
 
     def names(self, provider: str, model: str) -> bool:
-        return provider == self.provider and fnmatch.fnmatchcase(model.lower(), self.model.lower())
+        return provider == self.provider and _fits(model, self.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,12 +263,17 @@ def _with_rates(rates: Rates, mine: Mapping[str, int]) -> Rates:
 _NO_RATES = Rates((0,) * len(Usage._fields), tuple(range(len(Usage._fields))))
 
 
+def _fits(model: str, pattern: str) -> bool:
+    """`*` and `?` stand for others; a bracket is a bracket."""
+    return fnmatch.fnmatchcase(model.lower(), pattern.lower().replace("[", "[[]"))
+
+
 def _targets(aliases: Iterable[Alias], provider: str, model: str) -> list[tuple[str, str]]:
     """The last alias that fits decides; aliases of aliases are not followed."""
     found = [
         (alias.target_provider, alias.target_model)
         for alias in aliases
-        if alias.provider == provider and fnmatch.fnmatchcase(model.lower(), alias.model.lower())
+        if alias.provider == provider and _fits(model, alias.model)
     ]
     return found[-1:]
 
