@@ -14,6 +14,7 @@ import pytest
 from configurable_agents.client.home import Home
 from configurable_agents.obsd.app import WriterThread
 from configurable_agents.obsd.completion import to_its_end
+from configurable_agents.obsd.ledger import purging
 from configurable_agents.obsd.purging import Purger
 from configurable_agents.obsd.reports import Readers
 
@@ -70,17 +71,26 @@ async def test_a_purge_whose_client_has_hung_up_leaves_nothing_half_done(
             told.append("the export goes on")
 
     class Slow:
-        def purge(self, run_id: str) -> int:
+        def purge(self, run_id: str, known: purging.Unshared) -> int:
             loop.call_soon_threadsafe(begun.set)
             may_go_on.wait()
-            return int(book.ledger.purge(run_id))
+            return int(book.ledger.purge(run_id, known))
 
         fold_in_log = book.ledger.fold_in_log
 
     readers = Readers(book.path)
     slow: Any = Slow()
     write = WriterThread(lambda error: pytest.fail(str(error)))
-    purger = Purger(home, slow, write, readers, exporter="mlflow", export_paused=paused, forget=told.append)
+    purger = Purger(
+        home,
+        slow,
+        write,
+        readers,
+        exporter="mlflow",
+        export_paused=paused,
+        forget=told.append,
+        prices=anyio.Lock(),
+    )
     task = asyncio.create_task(purger.purge(run_id, apply=True))
     await begun.wait()
     task.cancel()

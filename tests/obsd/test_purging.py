@@ -11,6 +11,7 @@ import pytest
 from configurable_agents.errors import InvalidValueError, NotFoundError
 from configurable_agents.obsd.ledger import accounts, profile_blocks, purging, queries
 from configurable_agents.obsd.purging import blot_out
+from configurable_agents.telemetry import Status
 from configurable_agents.wire.report_records import ExporterStatus, Scope
 
 EXPORTER = "mlflow"
@@ -182,6 +183,41 @@ def test_the_accounts_balance_wherever_the_exporter_is(book: Any, events: Any, c
     status = account(book)
     assert (status.events_waiting, status.events_exported) == (0, 16 - (cursor >= 3))
     assert book.rows("SELECT COUNT(*) FROM purged_ahead") == [(0,)]
+
+
+def test_what_others_begin_to_use_after_it_was_looked_for_stays(book: Any, events: Any) -> None:
+    """It is looked for without holding up commits, so that there may be some before the purge."""
+    more = {"run_id": "gone", "node_id": "n", "status": Status.ERROR, "error_type": "E"}
+    book.commit([*events.whole_run("gone", experiment="x"), events.node(**more)])
+    known = book.ask(purging.unshared, "gone")
+    assert len(known.names) > 3
+    assert len(known.cards) == 1
+    other = [*events.whole_run("other", experiment="x"), events.node(**{**more, "run_id": "other"})]
+    book.commit(other, producer=b"o" * 16)
+    book.ledger.purge("gone", known)
+    before = book.reports()
+    alone = book.ask(queries.executions, "other")
+    assert {each.node_id for each in alone} == {"node-0", "node-1", "n"}
+    assert '"x"' in before
+    assert book.rows("SELECT COUNT(*) FROM rate_cards") == [(1,)]
+    assert ("E",) in book.rows("SELECT name FROM names")
+
+
+def test_what_a_run_says_after_it_was_looked_at_goes_with_it(book: Any, events: Any) -> None:
+    book.commit(events.whole_run("gone"))
+    known = book.ask(purging.unshared, "gone")
+    late = events.node("late-and-secret", 99, run_id="gone")
+    book.commit([late], first=len(events.whole_run("gone")))
+    book.ledger.purge("gone", known)
+    assert book.rows("SELECT name FROM names WHERE name LIKE 'late%'") == []
+
+
+def test_a_name_told_of_a_node_that_runs_stays(book: Any, events: Any) -> None:
+    book.commit(events.whole_run("gone"))
+    known = book.ask(purging.unshared, "gone")
+    book.commit([events.started("other"), events.node_started("node-0", run_id="other")], producer=b"o" * 16)
+    book.ledger.purge("gone", known)
+    assert ("node-0",) in book.rows("SELECT name FROM names")
 
 
 def test_the_id_of_a_run_is_blotted_out_of_the_log_and_of_those_before_it(tmp_path: Path) -> None:

@@ -7,7 +7,15 @@ from importlib import resources
 
 import pytest
 
-from configurable_agents.obsd.ledger import profile_queries, queries, timeline_queries, writer
+from configurable_agents.obsd.ledger import (
+    profile_blocks,
+    profile_queries,
+    purging,
+    queries,
+    retention,
+    timeline_queries,
+    writer,
+)
 from configurable_agents.obsd.ledger.scopes import IN_SCOPE, ResolvedScope
 
 PARAMETERS = ResolvedScope(None, 1, 0, "", "run").parameters | {
@@ -63,3 +71,21 @@ def test_runs_that_are_not_over_are_found_without_a_look_at_the_others(
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", limit)]
     assert plan[0].endswith("USING INDEX runs_unfinished"), plan
     assert not any(step.startswith("SCAN") for step in plan[1:]), plan
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        *retention._DELETE_RUN,
+        *profile_blocks._FORGET,
+        purging._HEARD_OF_SINCE,
+        purging._NAMES_USED_SINCE,
+        purging._CARDS_USED_SINCE,
+    ],
+)
+def test_the_removal_of_a_run_scans_no_table(connection: sqlite3.Connection, sql: str) -> None:
+    """Commits of events wait for it."""
+    parameters = {"seq": 0} if ":seq" in sql else (1,)
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+    scanned = {step.split()[1] for step in plan if step.startswith("SCAN")}
+    assert scanned <= {"heard", "known", "open_nodes", "exporters"}, plan

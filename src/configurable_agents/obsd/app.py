@@ -175,7 +175,8 @@ class Daemon:
         self._health = Health()
         self._progress = ProgressWatch(self._parts(), changed=self._health.say)
         self._reports = ReportServicer(readers, live, self._gauges(), profiles_settled=self._keeper.settled)
-        repricer = Repricer(ledger, write, readers, pricer, changed=self._repriced)
+        prices = anyio.Lock()
+        repricer = Repricer(ledger, write, readers, pricer, changed=self._repriced, turn=prices)
         self._repricing = RepricingServicer(repricer)
         self._timelines = TimelineServicer(readers, self._gauges())
         self._accounts = AccountsServicer(
@@ -188,6 +189,7 @@ class Daemon:
                 exporter=EXPORTER_NAME,
                 export_paused=self._exporter.paused,
                 forget=live.forget,
+                prices=prices,
             ),
             readers,
             self._exporter.status,

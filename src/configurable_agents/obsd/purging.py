@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -40,8 +41,9 @@ class Purger:
         exporter: str,
         export_paused: Callable[[], AbstractAsyncContextManager[None]],
         forget: Callable[[str], None],
+        prices: anyio.Lock,
     ) -> None:
-        """`forget` is told of each run that is gone."""
+        """`forget` is told of each run that is gone; who has `prices` makes prices anew."""
         self._home = home
         self._ledger = ledger
         self._write = write
@@ -49,6 +51,7 @@ class Purger:
         self._exporter = exporter
         self._export_paused = export_paused
         self._forget = forget
+        self._prices = prices
         self._turn = anyio.Lock()
 
     async def purge(self, run_id: str, *, apply: bool) -> PurgeReport:
@@ -63,11 +66,14 @@ class Purger:
             )
             if not apply:
                 return report
-            async with self._export_paused():
-                return await to_its_end(self._remove(report))
+            async with self._prices:
+                look = partial(purging.unshared, run_id=report.run_id)
+                known = await self._readers.ask(look, patience_s=math.inf)
+                async with self._export_paused():
+                    return await to_its_end(self._remove(report, known))
 
-    async def _remove(self, report: PurgeReport) -> PurgeReport:
-        events = await self._write(self._ledger.purge, report.run_id)
+    async def _remove(self, report: PurgeReport, known: purging.Unshared) -> PurgeReport:
+        events = await self._write(self._ledger.purge, report.run_id, known)
         self._forget(report.run_id)
         bytes_removed = await self._fold_in()
         await anyio.to_thread.run_sync(blot_out, self._home.log, report.run_id)

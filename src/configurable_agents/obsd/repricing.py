@@ -44,14 +44,15 @@ class Repricer:
         pricer: CallPricer,
         *,
         changed: Callable[[str], None],
+        turn: anyio.Lock,
     ) -> None:
-        """`changed` is told of each run whose prices have changed."""
+        """`changed` is told of each run whose prices have changed. It works when it has the `turn`."""
         self._ledger = ledger
         self._write = write
         self._readers = readers
         self._pricer = pricer
         self._changed = changed
-        self._turn = anyio.Lock()
+        self._turn = turn
 
     async def reprice(
         self, scope: Scope, *, at_unix_ns: int | None, apply: bool, reason: str

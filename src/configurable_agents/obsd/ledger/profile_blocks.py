@@ -62,6 +62,18 @@ _TIMES = "SELECT times FROM profile_blocks WHERE experiment = ? AND block = ?"
 
 _TABLES = ("profile_blocks", "profile_block_nodes", "profile_block_models")
 
+_FORGET = tuple(
+    f"""
+    WITH RECURSIVE known(experiment) AS (
+        SELECT MIN(experiment) FROM profile_blocks UNION ALL
+        SELECT (SELECT MIN(b.experiment) FROM profile_blocks b WHERE b.experiment > known.experiment)
+        FROM known WHERE known.experiment IS NOT NULL
+    ) DELETE FROM {table} WHERE experiment IN (SELECT experiment FROM known) AND block = ?"""
+    for table in reversed(_TABLES)
+)
+"""From one experiment to the next, for there are few: a look at the blocks of all would be a long one. That
+of `profile_blocks` is the last, for it says which there are."""
+
 
 class ScopeBlocks(NamedTuple):
     """A scope by blocks."""
@@ -142,8 +154,8 @@ def store(connection: sqlite3.Connection, found: ProfileBlock, name_id: Callable
 
 def forget_block_of(connection: sqlite3.Connection, run: int) -> None:
     """Within the caller's transaction: nothing is kept of the blocks that a run is in, with its names."""
-    for table in _TABLES:
-        connection.execute(f"DELETE FROM {table} WHERE block = ?", (run >> BLOCK_BITS,))
+    for sql in _FORGET:
+        connection.execute(sql, (run >> BLOCK_BITS,))
 
 
 def _model_figures(model: ModelSketches, name_id: Callable[[str], int]) -> tuple[object, ...]:

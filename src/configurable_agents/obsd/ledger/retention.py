@@ -90,8 +90,13 @@ LIMIT :limit
 
 _TABLES_OF_A_RUN = (
     "node_executions", "llm_calls", "open_nodes", "node_totals", "call_totals", "model_times",
-    "call_groups", "cache_totals", "run_events", "exported_runs",
+    "call_groups", "cache_totals", "run_events",
 )  # fmt: skip
+_DELETE_RUN = (
+    "DELETE FROM price_history WHERE call IN (SELECT seq FROM llm_calls WHERE run = ?)",
+    *(f"DELETE FROM {table} WHERE run = ?" for table in _TABLES_OF_A_RUN),
+    "DELETE FROM exported_runs WHERE exporter IN (SELECT name FROM exporters) AND run = ?",
+)
 
 
 class Backlog(NamedTuple):
@@ -241,11 +246,8 @@ def delete_run(connection: sqlite3.Connection, run: int) -> int | None:
 
     What was dropped of it (`dead_letters`) stays in the accounts.
     """
-    connection.execute(
-        "DELETE FROM price_history WHERE call IN (SELECT seq FROM llm_calls WHERE run = ?)", (run,)
-    )
-    for table in _TABLES_OF_A_RUN:
-        connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+    for sql in _DELETE_RUN:
+        connection.execute(sql, (run,))
     forget_block_of(connection, run)
     row = connection.execute("DELETE FROM runs WHERE id = ? RETURNING events", (run,)).fetchone()
     return None if row is None else int(row[0])

@@ -393,13 +393,13 @@ class SqliteLedger:
         with _Transaction(self):
             return dead_letters.retry_whole_run(self._connection, exporter, run, at_unix_ns)
 
-    def purge(self, run_id: str) -> int:
+    def purge(self, run_id: str, known: purging.Unshared | None = None) -> int:
         """Removes a run that is over, with everything that is known of it. Returns how many events it had.
 
         Its bytes are gone from the file with the next `fold_in` that succeeds.
         """
         with _Transaction(self):
-            events = purging.purge(self._connection, run_id)
+            events = purging.purge(self._connection, run_id, known)
         self._forget()
         return events
 
