@@ -150,6 +150,12 @@ class Site:
         self._processes.append(process)
         return process
 
+    def tell_to_end(self, process: subprocess.Popen[str]) -> None:
+        """It ends when what it has begun is done; `finish` waits for that."""
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+
     def finish(self, process: subprocess.Popen[str]) -> str:
         """Tells a client to come to its end, which must be a good one. Returns what it printed."""
         out, err = process.communicate(timeout=DEADLINE_S)  # closing its standard input tells it

@@ -76,24 +76,20 @@ def fill_ledger(site: Site, *, ballast_bytes: int, reserve: str, hint: str) -> V
 
     site.wait_for(is_full, "the disk to be full")
     assert hint in refused, refused
-    full = site.status()
-    assert full.events_committed > 0
+    assert site.status().events_committed > 0
     acknowledged = site.verdict_on_acknowledged()
     assert acknowledged.is_clean, acknowledged
     assert acknowledged.looked_at, "nothing was acknowledged, so nothing was tested"
     with ReportClient(site.home) as client:
         assert client.cost_report(Scope()).run_count > 0
         assert client.profile_report(Scope()).nodes
-    assert prober.probe(), "it took something although nothing was made room for"
+    site.wait_for(prober.probe, "it still to be full")
+    for each in clients:
+        site.tell_to_end(each)  # else they would fill it again
     ballast.unlink()
-    site.wait_for(
-        lambda: site.status().events_committed > full.events_committed,
-        "events to be taken again",
-        within_s=RESUMES_WITHIN_S,
-    )
+    site.wait_for(lambda: not prober.probe(), "events to be taken again", within_s=RESUMES_WITHIN_S)
     for each in clients:
         site.finish(each)
-    site.wait_for(lambda: not prober.probe(), "what was refused to be taken")
     site.wait_until_settled()
     acknowledged = site.verdict_on_acknowledged()
     assert acknowledged.is_clean, acknowledged
