@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -105,3 +107,14 @@ def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     for name, said in (("file", "cannot use"), ("file/below", "cannot use"), ("link", "is not a folder")):
         with pytest.raises(ConfigurationError, match=said):
             ensure_private_folder(tmp_path / name)
+
+
+def test_a_folder_on_a_read_only_file_system_is_said_to_be_on_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY | os.ST_NOATIME))
+    with pytest.raises(
+        ConfigurationError, match="is on a file system that is read-only; set AGENTS_OBS_HOME"
+    ):
+        ensure_private_folder(tmp_path)

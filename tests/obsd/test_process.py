@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -24,11 +25,12 @@ from configurable_agents.client.channel import open_channel
 from configurable_agents.client.control import STOP_TIMEOUT_S, find_daemon, start_daemon, stop_daemon
 from configurable_agents.client.emitter import Emitter
 from configurable_agents.client.home import Home
-from configurable_agents.errors import AlreadyRunningError
+from configurable_agents.errors import AlreadyRunningError, DaemonStartError
 from configurable_agents.obsd import app, lifecycle, reports
 from configurable_agents.obsd.exporters import supervisor
 from configurable_agents.obsd.ledger import queries
 from configurable_agents.obsd.ledger.database import open_for_reading
+from configurable_agents.obsd.lock import owning
 
 RunDaemon = Callable[..., "subprocess.Popen[str]"]
 
@@ -225,6 +227,21 @@ def test_a_setting_that_cannot_be_used_is_a_clear_error(
 def test_settings_that_are_no_text_are_a_clear_error(home: Home, run_daemon: RunDaemon) -> None:
     (home.folder / "agents-obsd.toml").write_bytes(b"\xff\xfe")
     assert complaint(run_daemon())[0] == 2
+
+
+def test_a_disk_without_room_for_the_lock_is_a_clear_error(home: Home) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with (
+            pytest.raises(DaemonStartError, match=r"cannot write .*agents-obsd\.lock: .*; make room"),
+            owning(home),
+        ):
+            pytest.fail("it has no room and goes on")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with owning(home):
+        assert find_daemon(home) is not None
 
 
 def test_a_damaged_ledger_is_a_clear_error_and_left_untouched(home: Home, run_daemon: RunDaemon) -> None:

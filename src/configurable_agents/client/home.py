@@ -137,5 +137,10 @@ def ensure_private_folder(folder: Path) -> None:
         )
     if found.st_mode & 0o077:
         raise ConfigurationError(f"{folder} can be entered by other users; run: chmod 700 {folder}")
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise ConfigurationError(
+            f"{folder} is on a file system that is read-only; set {HOME_VARIABLE} to a folder you can write"
+            " to"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigurationError(f"{folder} is not writable; run: chmod 700 {folder}")

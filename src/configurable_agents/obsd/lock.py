@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from configurable_agents.client.home import Home
-from configurable_agents.errors import AlreadyRunningError, ConfigurationError
+from configurable_agents.errors import AlreadyRunningError, ConfigurationError, DaemonStartError
 
 
 @contextmanager
 def owning(home: Home) -> Iterator[None]:
     """Owns the state folder within. Raises `AlreadyRunningError`, which names the owner, touching nothing.
+
+    Raises `DaemonStartError` where there is no room for the name of the owner.
 
     The lock is the kernel's and ends with the process, however it ends. Its file stays and says who
     owns or last owned it.
@@ -34,7 +36,10 @@ def owning(home: Home) -> Iterator[None]:
                 f"a daemon (pid {owner.get('pid', 'unknown')}) already runs in {home.folder}; stop it first:"
                 " agents-obsd stop"
             ) from None
-        _write_owner(file, home)
+        try:
+            _write_owner(file, home)
+        except OSError as error:
+            raise DaemonStartError(f"cannot write {home.lock}: {error.strerror}; make room there") from error
         yield
     finally:
         os.close(file)
