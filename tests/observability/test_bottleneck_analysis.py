@@ -265,6 +265,24 @@ def test_totals_stay_exact_when_there_are_too_many_spans_to_keep(monkeypatch: py
     assert (nodes["child"].calls, nodes["child"].total_ns, nodes["child"].self_ns) == (35, 2_100, 2_100)
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_parent_that_comes_after_too_many_children_loses_the_time_of_all_of_them(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(bottlenecks_module, "SPAN_COUNT_MAX", 12)
+    analyzer = BottleneckAnalyzer()
+    for index in range(60):
+        for number in range(at_once):
+            analyzer.record_span(Span(1 + at_once * index + number, 1_000, "child", index * 100, 60))
+    analyzer.record_span(Span(1_000, 0, "parent", 0, 6_000))
+    for _ in range(2):
+        nodes = {node.node_id: node.self_ns for node in analyzer.report().nodes}
+        assert nodes == {"child": 60 * 60 * at_once, "parent": 60 * 40}
+        for number in range(20):  # until the parent is settled too
+            analyzer.record_span(Span(2_000 + number, 0, "child", 10_000, 0))
+    assert not analyzer._covered
+
+
 def test_a_thousand_threads_add_up_exactly() -> None:
     analyzer = BottleneckAnalyzer()
     start = threading.Barrier(1_000)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
 
 from configurable_agents.errors import InvalidValueError
 from configurable_agents.runtime import bounds
-from configurable_agents.runtime.critical_path import Span, node_profiles, self_times
+from configurable_agents.runtime.critical_path import Interval, Span, node_profiles, self_times, union_ns
 from configurable_agents.runtime.fork_safety import repair_after_fork
 from configurable_agents.runtime.names import checked_name
 from configurable_agents.runtime.profile_report import (
@@ -20,14 +20,15 @@ from configurable_agents.runtime.profile_report import (
     ProfileReport,
     sorted_profiles,
 )
-from configurable_agents.telemetry import OTHER_NAME
+from configurable_agents.telemetry import NO_SPAN, OTHER_NAME
 
 PENDING_MAX = 16
 """Executions that wait to be added up. Small, so that the caller that adds up notices little."""
 
 SPAN_COUNT_MAX = 100_000
 """Spans measured elsewhere that are kept to find their children. Beyond it the older half is settled:
-a child that arrives later no longer reduces the self time of such a parent."""
+a child that arrives later no longer reduces the self time of such a parent. Of children whose parent is still
+to come, the time they cover is kept."""
 
 DURATION_NS_MAX = 2**63 - 1
 
@@ -48,6 +49,8 @@ class BottleneckAnalyzer:
         self._pending: deque[tuple[str, int, int, bool]] = deque()
         self._timings: dict[str, NodeTimings] = {}
         self._spans: list[Span] = []
+        self._covered: dict[int, Span] = {}
+        """What settled children cover of a parent that is still to come, as one nameless child of it."""
         self._lock = Lock()
         repair_after_fork(self)
 
@@ -141,8 +144,9 @@ class BottleneckAnalyzer:
         with self._lock:
             self._add_up()
             parts = [timings.profile() for timings in self._timings.values()]
-            spans = list(self._spans)
-        return ProfileReport(nodes=sorted_profiles(self._within_limit(parts, node_profiles(spans))))
+            spans = [*self._spans, *self._covered.values()]
+        measured = (part for part in node_profiles(spans) if part.node_id)
+        return ProfileReport(nodes=sorted_profiles(self._within_limit(parts, measured)))
 
     def clear(self) -> None:
         """Forgets all executions."""
@@ -150,6 +154,7 @@ class BottleneckAnalyzer:
             self._pending.clear()
             self._timings.clear()
             self._spans.clear()
+            self._covered.clear()
 
     def after_fork_in_child(self) -> None:
         self._lock = Lock()
@@ -180,11 +185,31 @@ class BottleneckAnalyzer:
 
     def _settle_older_spans(self) -> None:
         """Moves the older half of the spans into the sums, with their self times as known now."""
-        self_ns = self_times(self._spans)
-        for span in self._spans[: SPAN_COUNT_MAX // 2]:
+        older = self._spans[: SPAN_COUNT_MAX // 2]
+        self_ns = self_times([*self._spans, *self._covered.values()])
+        for span in older:
             entry = self._timings.get(span.node_id) or self._new_timings(span.node_id)
             entry.add(span.duration_ns, self_ns[span.span_id], span.failed)
+            self._covered.pop(span.span_id, None)
         del self._spans[: SPAN_COUNT_MAX // 2]
+        self._keep_covered(older)
+
+    def _keep_covered(self, settled: Sequence[Span]) -> None:
+        """For the parents that are not settled themselves. Bounded: the oldest are forgotten."""
+        ids = {span.span_id for span in settled}
+        covered: dict[int, list[Interval]] = {}
+        for span in settled:
+            if span.parent_span_id not in ids:
+                covered.setdefault(span.parent_span_id, []).append((span.started_unix_ns, span.ended_unix_ns))
+        covered.pop(NO_SPAN, None)
+        for parent, intervals in covered.items():
+            known = self._covered.pop(parent, None)
+            if known is not None:
+                intervals.append((known.started_unix_ns, known.ended_unix_ns))
+            length_ns, ended_ns = union_ns(intervals), max(end for _, end in intervals)
+            self._covered[parent] = Span(-parent, parent, "", ended_ns - length_ns, length_ns)
+        while len(self._covered) > SPAN_COUNT_MAX:
+            del self._covered[next(iter(self._covered))]
 
     def _within_limit(self, parts: Iterable[NodeProfile], more: Iterable[NodeProfile]) -> list[NodeProfile]:
         """Adds up the profiles of the same node; names beyond the limit go to `__other__`."""
