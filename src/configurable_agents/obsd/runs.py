@@ -101,7 +101,10 @@ class LiveRuns:
         for (run_id, node_id, _), calls, total_ns, max_ns in zip(
             block.attempts, groups.counts, groups.total_ns, groups.max_ns, strict=True
         ):
-            sums.setdefault(run_id, []).append(NodeSums(node_id, calls, total_ns, total_ns, max_ns, 0))
+            of_run = sums.get(run_id)
+            if of_run is None:
+                of_run = sums[run_id] = []
+            of_run.append((node_id, calls, total_ns, max_ns))
         known = (self._runs.get(run_id) for run_id in sums)
         if block.has_children or any(run is not None and run.has_children for run in known):
             return False
@@ -118,10 +121,13 @@ class LiveRuns:
 
     def _note_latest(self, block: ExecutionBlock) -> None:
         """The run heard of last is that of the last execution."""
-        places = sorted(zip(block.by_attempt.last_places, block.attempts, strict=True))
-        for _, attempt in places:
-            if attempt.run_id in self._runs:
-                self._runs.move_to_end(attempt.run_id)
+        latest: dict[str, int] = {}
+        for (run_id, _, _), place in zip(block.attempts, block.by_attempt.last_places, strict=True):
+            if place > latest.get(run_id, -1):
+                latest[run_id] = place
+        for run_id in sorted(latest, key=latest.__getitem__):
+            if run_id in self._runs:
+                self._runs.move_to_end(run_id)
 
     def _take_one_by_one(self, events: Iterable[Event]) -> None:
         run_id, run = "", None

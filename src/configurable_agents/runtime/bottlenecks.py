@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 from configurable_agents.errors import InvalidValueError
 from configurable_agents.runtime import bounds
@@ -31,6 +31,9 @@ a child that arrives later no longer reduces the self time of such a parent. Of 
 to come, the time they cover is kept."""
 
 DURATION_NS_MAX = 2**63 - 1
+
+NodeSums = tuple[str, int, int, int]
+"""Executions of a node added up: its id, how many, their durations in ns together, and the longest."""
 
 
 class BottleneckAnalyzer:
@@ -96,13 +99,21 @@ class BottleneckAnalyzer:
                 self._add_up_unless_busy()
 
     def record_sums(self, sums: Iterable[NodeSums]) -> None:
-        """Adds executions that were added up elsewhere. Waits for whoever is adding up."""
+        """Adds executions that went well and had no children, added up elsewhere by their node.
+
+        Waits for whoever is adding up, so it is not for the path of a node.
+        """
         if self._enabled:
             with self._lock:
                 self._add_up()
-                for found in sums:
-                    entry = self._timings.get(found.node_id) or self._new_timings(found.node_id)
-                    entry.add_sums(found)
+                timings = self._timings
+                for node_id, calls, total_ns, max_ns in sums:
+                    entry = timings.get(node_id) or self._new_timings(node_id)
+                    entry.calls += calls
+                    entry.total_ns += total_ns
+                    entry.self_ns += total_ns
+                    if max_ns > entry.max_ns:  # noqa: PLR1730  as in `NodeTimings.add`
+                        entry.max_ns = max_ns
 
     def record_span(self, span: Span) -> None:
         """Adds an execution measured elsewhere. Parents and children may come in any order."""
@@ -222,17 +233,6 @@ class BottleneckAnalyzer:
         return list(sums.values())
 
 
-class NodeSums(NamedTuple):
-    """What executions of a node add up to; as right as those that `record_ns` is told of."""
-
-    node_id: str
-    calls: int
-    total_ns: int
-    self_ns: int
-    max_ns: int
-    errors: int
-
-
 class NodeTimings:
     """Running sums of one node. Belongs to its analyzer, which guards it."""
 
@@ -254,13 +254,6 @@ class NodeTimings:
             self.max_ns = duration_ns
         if failed:
             self.errors += 1
-
-    def add_sums(self, sums: NodeSums | NodeProfile) -> None:
-        self.calls += sums.calls
-        self.total_ns += sums.total_ns
-        self.self_ns += sums.self_ns
-        self.max_ns = max(self.max_ns, sums.max_ns)
-        self.errors += sums.errors
 
     def profile(self) -> NodeProfile:
         """The sums as an immutable record."""
@@ -294,5 +287,9 @@ def _sum_of(known: NodeProfile | None, part: NodeProfile, *, node_id: str) -> No
     sums = NodeTimings(node_id)
     for profile in (known, part):
         if profile is not None:
-            sums.add_sums(profile)
+            sums.calls += profile.calls
+            sums.total_ns += profile.total_ns
+            sums.self_ns += profile.self_ns
+            sums.max_ns = max(sums.max_ns, profile.max_ns)
+            sums.errors += profile.errors
     return sums.profile()

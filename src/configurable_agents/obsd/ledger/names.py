@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Container
 
 from configurable_agents.obsd import limits
 from configurable_agents.telemetry import OTHER_NAME
@@ -113,6 +114,10 @@ class Names:
 
     def is_other(self, row: int) -> bool:
         return row == self._ids.get(OTHER_NAME)
+
+    def has_other(self, rows: Container[int]) -> bool:
+        """Whether that of `__other__` is among rows."""
+        return self._ids.get(OTHER_NAME) in rows
 
     def take_folded_count(self) -> int:
         """How often a name went to `__other__` since this was last asked."""

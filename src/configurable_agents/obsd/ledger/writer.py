@@ -693,7 +693,7 @@ class _Change:
         except Exception:
             names.folded_count = folded_count
             raise
-        if any(names.is_other(node.node) for node in nodes):
+        if names.has_other({node.node for node in nodes}):
             names.folded_count = folded_count
             return None
         return nodes
@@ -716,8 +716,10 @@ class _Change:
         ):
             node.calls += calls
             node.total_ns += total_ns
-            node.max_ns = max(node.max_ns, max_ns)
-            node.last_event_unix_ns = max(node.last_event_unix_ns, ended_unix_ns)
+            if max_ns > node.max_ns:  # noqa: PLR1730 - as in `_take_executions`
+                node.max_ns = max_ns
+            if ended_unix_ns > node.last_event_unix_ns:  # noqa: PLR1730 - as above
+                node.last_event_unix_ns = ended_unix_ns
         self._seq += len(block)
         self.outcome.events.add_block(block)
 
