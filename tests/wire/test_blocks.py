@@ -14,7 +14,7 @@ from configurable_agents.errors import RecordRefusedError
 from configurable_agents.telemetry import Event, NodeFinished, RunFinished, Status
 from configurable_agents.wire import blocks
 from configurable_agents.wire.batches import decode_batch
-from configurable_agents.wire.blocks import BLOCK_EVENTS_MIN, EventSequence, ExecutionBlock, parts_of
+from configurable_agents.wire.blocks import BLOCK_EVENTS_MIN, EventSequence, ExecutionBlock, joined, parts_of
 from configurable_agents.wire.decode import decode_event
 from configurable_agents.wire.encode import EventEncoder
 from configurable_agents.wire.frames import batch_of_frames
@@ -154,13 +154,23 @@ def test_groups_say_what_their_executions_add_up_to() -> None:
     assert groups.counts == [33, 33, 33]
     assert groups.total_ns == [33 * (2**42 - 1)] * 3
     assert groups.max_ns == [2**42 - 1] * 3
-    assert groups.first_started_unix_ns == [2**63 - 1, 2**63 - 2, 2**63 - 3]
+    assert [block.first_started_unix_ns(place) for place in range(3)] == [2**63 - 1, 2**63 - 2, 2**63 - 3]
     assert groups.last_ended_unix_ns == [2**63 + 2**42 - 2, 2**63 + 2**42 - 3, 2**63 + 2**42 - 4]
     assert groups.last_places == [96, 97, 98]
     assert groups.positions.tolist() == [1 + number // 3 for number in range(99)]
     together = block.grouped([0, 1, 0])
     assert together.counts == [66, 33]
     assert together.positions.tolist()[:6] == [1, 1, 2, 3, 2, 4]
+
+
+def test_joined_blocks_have_all_their_executions_in_order() -> None:
+    some = [
+        [execution(number, node_id=f"n{(number + part) % 3}") for number in range(99)] for part in range(3)
+    ]
+    single = [parts_of(read(encoded(part)))[0] for part in some]
+    block = joined([part for part in single if isinstance(part, ExecutionBlock)])
+    assert block.executions() == [each for part in some for each in part]
+    assert len(block.attempts) == 3
 
 
 def test_neither_recording_nor_asking_loads_numpy() -> None:

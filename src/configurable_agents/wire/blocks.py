@@ -99,12 +99,17 @@ class ExecutionBlock:
         """A group for each of `attempts`."""
         return self._grouped(self.which, len(self.attempts))
 
+    def first_started_unix_ns(self, attempt: int) -> int:
+        """When the first execution of an attempt, given by its place in `attempts`, started."""
+        return int(self.figures.started_unix_ns[np.argmax(self.which == attempt)])
+
     def grouped(self, groups: Sequence[int]) -> Groups:
         """In fewer groups: the number of each attempt's, from 0 without a gap."""
         return self._grouped(np.array(groups, np.intp)[self.which], max(groups) + 1)
 
     def _grouped(self, which: npt.NDArray[np.intp], count: int) -> Groups:
-        order = np.argsort(which, kind="stable")
+        # Numbers of 16 bits are sorted by their digits, in a third of the time.
+        order = np.argsort(which.astype(np.uint16) if count <= 2**16 else which, kind="stable")
         counts = np.bincount(which, minlength=count)
         ends = np.cumsum(counts)
         starts = ends - counts
@@ -117,15 +122,14 @@ class ExecutionBlock:
             counts.tolist(),
             np.add.reduceat(durations, starts).tolist(),
             np.maximum.reduceat(durations, starts).tolist(),
-            started[starts].tolist(),
             np.maximum.reduceat(started + durations, starts).tolist(),
             order[ends - 1].tolist(),
         )
 
 
 class Figures(NamedTuple):
-    """Columns, all of them of unsigned 64-bit integers: no sum of two, and none of a batch's durations,
-    can be too large for them."""
+    """Columns, all of them of unsigned 64-bit integers: no sum of two, and none of the durations of four
+    million executions, can be too large for them."""
 
     span_ids: npt.NDArray[np.uint64]
     parent_span_ids: npt.NDArray[np.uint64]
@@ -144,12 +148,27 @@ class Groups(NamedTuple):
     """By group, as are all that follow."""
     total_ns: list[int]
     max_ns: list[int]
-    first_started_unix_ns: list[int]
-    """When that started which comes first; another may have started before."""
     last_ended_unix_ns: list[int]
     """When the last one ended."""
     last_places: list[int]
     """Where in the block the last one stands."""
+
+
+def joined(blocks: Sequence[ExecutionBlock]) -> ExecutionBlock:
+    """One block of several that follow one another."""
+    if len(blocks) == 1:
+        return blocks[0]
+    numbers: dict[NodeAttempt, int] = {}
+    which = [
+        np.array([numbers.setdefault(attempt, len(numbers)) for attempt in block.attempts], np.intp)[
+            block.which
+        ]
+        for block in blocks
+    ]
+    columns = zip(*(block.figures for block in blocks), strict=True)
+    return ExecutionBlock(
+        list(numbers), np.concatenate(which), Figures(*(np.concatenate(column) for column in columns))
+    )
 
 
 class EventSequence(Sequence[E], Generic[E]):

@@ -65,7 +65,7 @@ from configurable_agents.telemetry import (
     Status,
 )
 from configurable_agents.wire.account_records import DeadLetterFilter
-from configurable_agents.wire.blocks import ExecutionBlock, one_by_one, parts_of
+from configurable_agents.wire.blocks import ExecutionBlock, joined, one_by_one, parts_of
 
 _log = logging.getLogger(__name__)
 
@@ -625,6 +625,8 @@ class _Change:
         """Row, next sequence, missing events."""
         self._producer = 0
         self._executions = ExecutionRows()
+        self._blocks: list[ExecutionBlock] = []
+        """Taken, and still to be added: cheaper all at once."""
         self._calls: dict[int, list[Any]] = {}
         """By `seq`."""
         self._counted: dict[tuple[int, str], CountedCall] = {}
@@ -667,38 +669,43 @@ class _Change:
             at += len(part)
 
     def _take_block(self, block: ExecutionBlock) -> bool:
-        """Takes a block at once. False, and nothing is taken, where its executions are not all alike: a name
-        that is folded, a run that was purged, a fault."""
+        """Takes a block as a whole. False, and nothing is taken, where some of it must be looked at alone: a
+        name that is folded, a run that was purged, a fault."""
         try:
-            nodes = self._nodes_of(block)
+            if self._has_folded(block):
+                return False
         except sqlite3.Error:
             raise
         except Exception:  # noqa: BLE001 - whatever it is, it is met again, by the execution that has it
-            nodes = None
-        if nodes is None:
             return False
-        self._add_block(block, nodes)
+        self._blocks.append(block)
         return True
 
-    def _nodes_of(self, block: ExecutionBlock) -> list[_NodeDelta] | None:
-        """By `block.attempts`; `None` when one is a folded name's, for they are counted one by one."""
+    def _has_folded(self, block: ExecutionBlock) -> bool:
+        """Whether it has a folded name, for those are counted one by one. Makes the nodes it adds to."""
         names, known = self._ledger.names, self._nodes
         folded_count = names.folded_count
-        starts = block.by_attempt.first_started_unix_ns
         try:
             nodes = [
-                known.get((run_id, node_id)) or self._node(run_id, node_id, started_unix_ns)
-                for (run_id, node_id, _), started_unix_ns in zip(block.attempts, starts, strict=True)
+                known.get((run_id, node_id))
+                or self._node(run_id, node_id, block.first_started_unix_ns(place))
+                for place, (run_id, node_id, _) in enumerate(block.attempts)
             ]
+            has_folded = names.has_other({node.node for node in nodes})
         except Exception:
             names.folded_count = folded_count
             raise
-        if names.has_other({node.node for node in nodes}):
+        if has_folded:
             names.folded_count = folded_count
-            return None
-        return nodes
+        return has_folded
 
-    def _add_block(self, block: ExecutionBlock, nodes: Sequence[_NodeDelta]) -> None:
+    def _add_blocks(self) -> None:
+        """Those that were taken since the last other event, together."""
+        if not self._blocks:
+            return
+        block = joined(self._blocks)
+        self._blocks.clear()
+        nodes = [self._nodes[run_id, node_id] for run_id, node_id, _ in block.attempts]
         groups, distinct = block.by_attempt, list(dict.fromkeys(nodes))
         if len(distinct) < len(nodes):  # a node in several attempts
             places = {node: place for place, node in enumerate(distinct)}
@@ -726,6 +733,7 @@ class _Change:
     def _take_one_by_one(
         self, events: Sequence[Event | RecordRefusedError], first_sequence: int, skip: int
     ) -> Iterable[Refusal]:
+        self._add_blocks()
         for sequence, event in enumerate(events[:skip], first_sequence):
             if isinstance(event, RecordRefusedError):  # counted before; its sender may not have heard
                 yield Refusal(sequence, event.reason)
@@ -956,6 +964,7 @@ class _Change:
 
     def write(self) -> None:
         """Puts everything into the open transaction."""
+        self._add_blocks()
         connection = self._ledger.connection
         write = connection.executemany
         self._executions.write(connection)
