@@ -197,6 +197,36 @@ class TestPrices:
         assert "give --provider acme" in run("prices", "show", "acme-1", home=place, expect=1).stderr
         assert "nothing tells who" in run("prices", "show", "nobody/acme-1", home=place, expect=1).stderr
 
+    def test_the_fee_for_a_call_and_an_alias_have_the_names_of_the_file(self, tmp_path):
+        from configurable_agents.client.home import Home
+
+        place = Home.from_environment(tmp_path)
+        (tmp_path / "prices.toml").write_text(
+            '[[price]]\nprovider = "openai"\nmodel = "gpt-4o"\ncall = 0.01\n'
+            '[[alias]]\nprovider = "azure"\nmodel = "prod"\nis = "openai/gpt-4o"\n'
+            '[[alias]]\nprovider = "azure"\nmodel = "lost"\nis = "nothing-known"\n'
+        )
+        shown = run("prices", "show", "gpt-4o", home=place)
+        assert "  call           $0.01 per call  (prices.toml)\n" in shown.stdout
+        assert shown.stderr == (
+            "note: prices.toml: the alias azure/lost is azure/nothing-known, of which no price is known\n"
+        )
+        card = json.loads(run("prices", "show", "gpt-4o", "--json", home=place).stdout)
+        assert (card["usd_per_call"], card["overridden"], card["alias"]) == ("0.01", ["call"], None)
+        aliased = run("prices", "show", "azure/prod", "--provider", "azure", home=place).stdout
+        assert "  by the alias azure/prod of prices.toml\n" in aliased
+        listed = run("prices", "list", "--provider", "azure", home=place).stdout
+        assert listed.startswith("azure\tprod\talias of openai/gpt-4o\n")
+
+    def test_a_tier_that_nobody_has_is_answered_with_those_there_are(self, tmp_path):
+        from configurable_agents.client.home import Home
+
+        place = Home.from_environment(tmp_path)
+        done = run("prices", "show", "gpt-4o", "--tier", "nope", home=place, expect=2)
+        assert "no model has a price at the tier 'nope'; there are: batch" in done.stderr
+        done = run("prices", "show", "gpt-4o", "--tier", "standrd", home=place, expect=2)
+        assert "did you mean standard?" in done.stderr
+
     def test_show_never_takes_the_standard_price_for_another_tier_in_silence(self, tmp_path):
         from configurable_agents.client.home import Home
 

@@ -8,7 +8,7 @@ import pytest
 from configurable_agents.errors import ConfigurationError
 from configurable_agents.observability.cost_estimator import CostEstimator
 from configurable_agents.observability.installed_table import TableAge, age_of, install_table
-from configurable_agents.observability.price_table import GenaiPriceTable
+from configurable_agents.observability.price_table import GenaiPriceTable, RateCard
 from configurable_agents.observability.user_prices import read_user_prices
 from configurable_agents.telemetry import PriceStatus, Usage
 
@@ -124,6 +124,34 @@ class TestWhatAnEntrySets:
         assert card.overridden == ("output",)
         assert "prices.toml" in card.table_version
 
+    def test_the_receipt_names_the_alias_that_led_to_its_price(self, tmp_path):
+        write(
+            tmp_path,
+            '[[alias]]\nprovider="azure"\nmodel="prod-*"\nis="openai/gpt-4o"\n'
+            '[[alias]]\nprovider="azure"\nmodel="mine"\nis="acme/acme-1"\n'
+            '[[price]]\nprovider="acme"\nmodel="acme-1"\ninput=1\n',
+        )
+        estimator = CostEstimator.of_folder(tmp_path)
+        card = estimator.rate_card("azure", "prod-chat", at_unix_ns=AT)
+        assert (card.provider, card.model, card.alias) == ("openai", "gpt-4o", "azure/prod-*")
+        assert "prices.toml" in card.table_version
+        assert estimator.rate_card("azure", "mine", at_unix_ns=AT).alias == "azure/mine"
+        assert estimator.rate_card("openai", "gpt-4o", at_unix_ns=AT).alias == ""
+
+    def test_cards_are_read_as_they_were_written_by_this_and_by_earlier_releases(self, tmp_path):
+        write(
+            tmp_path,
+            '[[price]]\nprovider="openai"\nmodel="gpt-4o"\ncall=0.01\n'
+            '[[alias]]\nprovider="azure"\nmodel="a"\nis="gpt-4o"\n',
+        )
+        estimator = CostEstimator.of_folder(tmp_path)
+        plain, aliased = (
+            estimator.rate_card(*name, at_unix_ns=AT) for name in (("openai", "gpt-4o"), ("azure", "a"))
+        )
+        assert RateCard.from_json(aliased.to_json()) == aliased
+        assert "alias" not in json.loads(plain.to_json())
+        assert RateCard.from_json(plain.to_json().replace('["call"]', '["per_call"]')) == plain
+
 
 class TestSlips:
     @pytest.mark.parametrize(
@@ -144,6 +172,7 @@ class TestSlips:
             ("[[price]]\nprovider='ollama'\nmodel='a'\ninput=1\n", "own machine"),
             ("[[price]]\nprovider='litellm'\nmodel='a'\ninput=1\n", "name the provider"),
             ("[[alias]]\nprovider='x'\nmodel='a'\n", 'alias 1 needs is = "…"'),
+            ("[[price]]\nprovider='x'\nmodel='a'\ninput=1\ntier='prority'\n", "did you mean 'priority'"),
         ],
     )
     def test_a_slip_is_named_with_its_entry_and_the_remedy(self, tmp_path, text, words):

@@ -23,7 +23,7 @@ from configurable_agents.observability.cost_estimator import (
     CostEstimator,
     tier_remark,
 )
-from configurable_agents.observability.price_table import STANDARD_TIERS, GenaiPriceTable, RateCard
+from configurable_agents.observability.price_table import PER_CALL, STANDARD_TIERS, GenaiPriceTable, RateCard
 from configurable_agents.observability.providers import (
     LOCAL_PROVIDERS,
     UNKNOWN_PROVIDER,
@@ -31,7 +31,7 @@ from configurable_agents.observability.providers import (
     detect_provider,
     normalise_model,
 )
-from configurable_agents.observability.user_prices import UserPrices, UserPriceTable
+from configurable_agents.observability.user_prices import Alias, UserPrices, UserPriceTable
 
 prices = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What calls cost, and why.")
 
@@ -80,10 +80,16 @@ def show(
 
 @prices.command("list")
 def list_prices(*, provider: ProviderOption = None, home: HomeOption = None) -> None:
-    """The models with a price: provider, a tab, the model. Those of prices.toml come first."""
+    """The models with a price: provider, model and where it is from, with tabs between.
+
+    Those of prices.toml come first; for an alias, the model that it stands for is the third.
+    """
     table = table_of(checked_estimator(home))
     lines = [f"{entry.provider}\t{entry.model}\tprices.toml" for entry in table.prices.prices]
-    lines += [f"{alias.provider}\t{alias.model}\talias" for alias in table.prices.aliases]
+    lines += [
+        f"{alias.provider}\t{alias.model}\talias of {'/'.join(alias.target)}"
+        for alias in table.prices.aliases
+    ]
     base = GenaiPriceTable(home_of(home).folder / installed_table.FILE_NAME)
     lines += [
         f"{canonical_provider(seller.id)}\t{model.id}\t{base.version}"
@@ -125,7 +131,18 @@ def checked_estimator(home: Path | None) -> CostEstimator:
     problem = getattr(estimator.table, "problem", "")
     if problem:
         raise ConfigurationError(problem)
+    for alias in table_of(estimator).prices.aliases:
+        note_if_unknown(alias, estimator)
     return estimator
+
+
+def note_if_unknown(alias: Alias, estimator: CostEstimator) -> None:
+    """It may be meant for a table that is yet to be installed, so that it is no mistake of the file."""
+    target = "/".join(alias.target)
+    if "*" in target or "?" in target:
+        return
+    if estimator.rate_card(*alias.target, at_unix_ns=time.time_ns()) is None:
+        terminal.write_note(f"prices.toml: the alias {alias.name} is {target}, of which no price is known")
 
 
 def table_of(estimator: CostEstimator) -> UserPriceTable:
@@ -160,8 +177,9 @@ def check_tier(tier: str, table: UserPriceTable) -> None:
     known = {*STANDARD_TIERS, *TIER_NAMES, *PREPAID_TIERS, *table.tiers}
     if tier.lower() in known:
         return
-    near = difflib.get_close_matches(tier.lower(), known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(table.tiers))}"
+    shown = {"standard", *table.tiers}
+    near = difflib.get_close_matches(tier.lower(), shown, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(shown))}"
     raise InvalidValueError(f"no model has a price at the tier {tier!r}; {hint}")
 
 
@@ -195,6 +213,8 @@ def card_json(card: RateCard) -> dict[str, Any]:
             if name != "web_searches"
         },
         "usd_per_thousand_web_searches": optional(card.usd_per_million()["web_searches"]),
+        "usd_per_call": optional(card.usd_per_call),
+        "alias": card.alias or None,
         "thresholds": [start for start, _ in card.tiers],
     }
 
@@ -208,7 +228,12 @@ def card_text(card: RateCard) -> str:
         mark = "  (prices.toml)" if name in card.overridden else ""
         if rate is not None:
             lines.append(f"  {name:<15}${plain(rate)} {unit}{mark}")
+    if card.usd_per_call is not None:
+        mark = "  (prices.toml)" if PER_CALL in card.overridden else ""
+        lines.append(f"  {PER_CALL:<15}${plain(card.usd_per_call)} per call{mark}")
     lines += [f"  above {start:,} input tokens other rates apply" for start, _ in card.tiers]
+    if card.alias:
+        lines.append(f"  by the alias {printable(card.alias)} of prices.toml")
     return "\n".join(lines) + "\n"
 
 

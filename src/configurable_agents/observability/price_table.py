@@ -21,6 +21,11 @@ from configurable_agents.telemetry import TOKEN_CLASSES
 YOCTOS_PER_USD = 10**24
 YOCTOS_PER_NANO = 10**15
 
+PER_CALL = "call"
+"""The fee for a request itself: in prices.toml, receipts and reports."""
+_PER_CALL_ONCE = "per_call"
+"""What cards that are stored already may call it."""
+
 BEGINNING_UNIX_NS = -(2**63)
 END_UNIX_NS = 2**63
 """The span of a card without dates: every moment an event can have."""
@@ -64,7 +69,9 @@ class RateCard:
     own_rate_codes: frozenset[str] = frozenset()
     """Anomaly codes of tokens that the table prices apart and `Usage` does not count apart."""
     overridden: tuple[str, ...] = ()
-    """The classes whose rates the user has set."""
+    """The classes whose rates the user has set, by their names in prices.toml."""
+    alias: str = ""
+    """The name in prices.toml, as `provider/model`, by which the model was found; empty: its own."""
 
     def rates_for(self, all_input_tokens: int) -> Rates:
         """The rates of one request with this much input."""
@@ -75,7 +82,10 @@ class RateCard:
 
     def to_json(self) -> str:
         """The card as stored beside the prices made with it; `from_json` reads it."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False, default=sorted)
+        fields = asdict(self)
+        if not self.alias:
+            del fields["alias"]  # written as by releases that had no such field: the same card is one row
+        return json.dumps(fields, sort_keys=True, ensure_ascii=False, default=sorted)
 
     @classmethod
     def from_json(cls, text: str) -> RateCard:
@@ -83,8 +93,15 @@ class RateCard:
         fields["rates"] = _rates_from_json(fields["rates"])
         fields["tiers"] = tuple((start, _rates_from_json(rates)) for start, rates in fields["tiers"])
         fields["own_rate_codes"] = frozenset(fields["own_rate_codes"])
-        fields["overridden"] = tuple(fields["overridden"])
+        fields["overridden"] = tuple(
+            PER_CALL if name == _PER_CALL_ONCE else name for name in fields["overridden"]
+        )
         return cls(**fields)
+
+    @property
+    def usd_per_call(self) -> Decimal | None:
+        """The fee for the request itself; `None`: there is none."""
+        return Decimal(self.per_call_yoctos) / YOCTOS_PER_USD if self.per_call_yoctos else None
 
     def usd_per_million(self) -> dict[str, Decimal | None]:
         """The base rates for people: dollars per million tokens, per thousand of `web_searches`."""

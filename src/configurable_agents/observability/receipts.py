@@ -12,18 +12,21 @@ from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
 from configurable_agents.observability.cost_summary import usd
-from configurable_agents.observability.price_table import YOCTOS_PER_NANO, YOCTOS_PER_USD, RateCard, Rates
+from configurable_agents.observability.price_table import (
+    PER_CALL,
+    YOCTOS_PER_NANO,
+    YOCTOS_PER_USD,
+    RateCard,
+    Rates,
+)
 from configurable_agents.telemetry import TOKEN_CLASSES, LlmCall, PriceStatus, Usage
-
-PER_CALL = "per_call"
-"""The line of a fee for the request itself."""
 
 _EXACT = Context(prec=60)
 
 
 class ReceiptLine(NamedTuple):
     token_class: str
-    """One of `TOKEN_CLASSES`, or `per_call`."""
+    """One of `TOKEN_CLASSES`, or `call`: the fee for the request itself."""
     units: int
     """Tokens, requests or calls."""
     rate_yoctos: int | None
@@ -207,5 +210,6 @@ def _price_json(price: PriceEntry) -> dict[str, Any]:
             "tier": card.tier or "standard",
             "price_date": card.price_date or None,
             "overridden": list(card.overridden),
+            "alias": card.alias or None,
         },
     }

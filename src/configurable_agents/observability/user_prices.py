@@ -34,6 +34,7 @@ from configurable_agents.errors import ConfigurationError
 from configurable_agents.observability.price_table import (
     BEGINNING_UNIX_NS,
     END_UNIX_NS,
+    PER_CALL,
     STANDARD_TIERS,
     YOCTOS_PER_USD,
     PriceTable,
@@ -50,7 +51,9 @@ ENTRIES_MAX = 5_000
 RATE_USD_MAX = 10**6
 
 ANY_TIER = "any"
-PER_CALL = "call"
+TIERS_OFTEN_MEANT = (ANY_TIER, "batch", "flex", "priority", "standard", "default")
+"""What looks like one of these is a slip. Any other name is kept, for a provider may state any."""
+TIER_SIMILARITY_MIN = 0.8
 RATE_KEYS = dict(zip(TOKEN_CLASSES, Usage._fields, strict=True))
 """What a class is called in the file, and in `Usage`."""
 
@@ -93,6 +96,17 @@ class Alias:
     target_provider: str
     target_model: str
 
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+    @property
+    def target(self) -> tuple[str, str]:
+        return self.target_provider, self.target_model
+
+    def names(self, provider: str, model: str) -> bool:
+        return provider == self.provider and _fits(model, self.model)
+
 
 @dataclass(frozen=True, slots=True)
 class UserPrices:
@@ -100,6 +114,10 @@ class UserPrices:
     aliases: tuple[Alias, ...] = ()
     digest: str = ""
     """Says which content of the file this is; empty: there is none."""
+
+    def alias_of(self, provider: str, model: str) -> Alias | None:
+        """The last one that fits decides; aliases of aliases are not followed."""
+        return next((alias for alias in reversed(self.aliases) if alias.names(provider, model)), None)
 
 
 NO_PRICES = UserPrices()
@@ -188,8 +206,11 @@ class UserPriceTable:
         self, provider: str, model: str, *, at_unix_ns: int, service_tier: str, batch: bool
     ) -> RateCard | None:
         known = self._prices
-        names = [(provider, model), *_targets(known.aliases, provider, model)]
+        alias = known.alias_of(provider, model)
+        names = [(provider, model), *([] if alias is None else [alias.target])]
         base = self._base.rate_card(*names[-1], at_unix_ns=at_unix_ns, service_tier=service_tier, batch=batch)
+        if base is not None and alias is not None:
+            base = replace(base, table_version=self.version, alias=alias.name)
         asked = _asked_tiers(service_tier, batch=batch)
         mine = [
             entry
@@ -202,7 +223,8 @@ class UserPriceTable:
         active = [entry for entry in mine if entry.from_unix_ns <= at_unix_ns < entry.until_unix_ns]
         is_standard = base is None or not base.tier
         applied = [entry for entry in active if entry.tier or is_standard]
-        card = base or RateCard(provider, model, self.version, _NO_RATES)
+        own = RateCard(provider, model, self.version, _NO_RATES, alias="" if alias is None else alias.name)
+        card = base or own
         if base is None and not applied:
             return None
         return _with_span(_with_entries(card, applied, self.version), mine, at_unix_ns)
@@ -232,7 +254,7 @@ def _with_entries(card: RateCard, applied: Sequence[PriceEntry], version: str) -
         tiers=tuple((start, _with_rates(above, rates)) for start, above in card.tiers),
         tier="+".join(sorted({*filter(None, card.tier.split("+")), *tiers})),
         per_call_yoctos=fees[-1] if fees else card.per_call_yoctos,
-        overridden=(*classes, "per_call") if fees else classes,
+        overridden=(*classes, PER_CALL) if fees else classes,
     )
 
 
@@ -268,16 +290,6 @@ def _fits(model: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(model.lower(), pattern.lower().replace("[", "[[]"))
 
 
-def _targets(aliases: Iterable[Alias], provider: str, model: str) -> list[tuple[str, str]]:
-    """The last alias that fits decides; aliases of aliases are not followed."""
-    found = [
-        (alias.target_provider, alias.target_model)
-        for alias in aliases
-        if alias.provider == provider and _fits(model, alias.model)
-    ]
-    return found[-1:]
-
-
 def _asked_tiers(service_tier: str, *, batch: bool) -> set[str]:
     asked = set() if service_tier in STANDARD_TIERS else {service_tier}
     return {*asked, "batch"} if batch else asked
@@ -309,7 +321,7 @@ def _price(table: Mapping[str, Any], which: str) -> PriceEntry:
     begins, ends = _day(table, "from", which), _day(table, "until", which)
     if begins is not None and ends is not None and begins >= ends:
         raise ValueError(f"{which} ends ({ends}) before it begins ({begins}); `until` is not included")
-    tier = _text(table, "tier", which).lower() if "tier" in table else ""
+    tier = _tier(table, which) if "tier" in table else ""
     return PriceEntry(
         provider,
         _text(table, "model", which),
@@ -319,6 +331,14 @@ def _price(table: Mapping[str, Any], which: str) -> PriceEntry:
         BEGINNING_UNIX_NS if begins is None else _unix_ns(begins),
         END_UNIX_NS if ends is None else _unix_ns(ends),
     )
+
+
+def _tier(table: Mapping[str, Any], which: str) -> str:
+    tier = _text(table, "tier", which).lower()
+    near = difflib.get_close_matches(tier, TIERS_OFTEN_MEANT, n=1, cutoff=TIER_SIMILARITY_MIN)
+    if near and tier not in (*TIERS_OFTEN_MEANT, *STANDARD_TIERS):
+        raise ValueError(f"{which}: no provider has a tier {tier!r}; did you mean {near[0]!r}?")
+    return tier
 
 
 def _alias(table: Mapping[str, Any], which: str) -> Alias:

@@ -12,7 +12,7 @@ from configurable_agents.cli.escape import printable
 from configurable_agents.cli.render.headings import SEPARATOR, heading
 from configurable_agents.cli.render.tables import QUIET_STYLE, Cell, Column, Row, table
 from configurable_agents.observability.price_table import YOCTOS_PER_NANO
-from configurable_agents.observability.receipts import PER_CALL, PriceEntry, Receipt, ReceiptLine, plain_usd
+from configurable_agents.observability.receipts import PriceEntry, Receipt, ReceiptLine, plain_usd
 from configurable_agents.telemetry import PriceStatus
 
 COLUMNS = (
@@ -22,7 +22,7 @@ COLUMNS = (
     Column("", 0, folds=True, justify="left"),
     Column("Amount", 0),
 )
-UNITS = {1: "a call", 1_000: "per thousand", 1_000_000: "per million"}
+UNITS = {1: "per call", 1_000: "per thousand", 1_000_000: "per million"}
 KNOWN_BY = {
     "caller": "the caller said so",
     "model_prefix": "by the prefix of the model's name",
@@ -72,9 +72,8 @@ def rows(receipt: Receipt) -> Iterator[Row]:
 
 def line_cells(line: ReceiptLine) -> tuple[Cell, ...]:
     rate = line.rate_yoctos
-    name = "fee" if line.token_class == PER_CALL else line.token_class
     return (
-        Cell(name.replace("_", " ")),
+        Cell(line.token_class.replace("_", " ")),
         Cell(figures.count(line.units)),
         Cell(figures.UNKNOWN if rate is None else amount(rate * line.units_priced_together)),
         Cell("" if rate is None else UNITS[line.units_priced_together]),
@@ -130,6 +129,7 @@ def card_notes(receipt: Receipt) -> Iterator[str]:
             f"since {card.price_date}" if card.price_date else "",
             f"above {threshold:,} input tokens" if threshold is not None else "",
             f"set by you: {', '.join(card.overridden)}" if card.overridden else "",
+            f"by the alias {printable(card.alias)} of prices.toml" if card.alias else "",
         )
         if part
     )
