@@ -193,6 +193,11 @@ class TestEveryProvidersWay:
         reading = gathered(chunks).read_usage()
         assert (reading.model, reading.service_tier) == ("gpt-5", "flex")
 
+    def test_clients_that_cut_the_events_out_themselves_pass_the_last_word_on_too(self):
+        texts = [json.dumps(chat_chunk()), json.dumps(chat_chunk(usage=CHAT_USAGE)), "[DONE]"]
+        reading = gathered(texts).read_usage()
+        assert (reading.usage, reading.anomalies) == (Usage(10, output_tokens=5), ())
+
     def test_the_helpers_of_sdks_wrap_their_chunks(self):
         wrapped = SimpleNamespace(data=SimpleNamespace(**chat_chunk(usage=CHAT_USAGE)))
         assert gathered([wrapped]).read_usage().usage == Usage(10, output_tokens=5)

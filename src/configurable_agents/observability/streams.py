@@ -185,14 +185,16 @@ class _RawEvents:
     def __init__(self, notes: dict[str, None]) -> None:
         self._notes = notes
         self._buffer = b""
+        self._has_begun = False
         self._is_array = False
 
     def feed(self, piece: str | bytes | bytearray | memoryview) -> Iterator[Any]:
         data = piece.encode("utf-8", "replace") if isinstance(piece, str) else bytes(piece)
         whole_line = isinstance(piece, str) and "\n" not in piece and not self._buffer
         self._buffer += data
-        if not self._is_array and self._buffer.lstrip()[:1] == b"[":
-            self._is_array = True
+        if not self._has_begun and self._buffer.strip():
+            self._has_begun = True
+            self._is_array = self._buffer.lstrip()[:1] == b"["
         if len(self._buffer) > LINE_BYTES_MAX:
             self._notes[EVENT_TOO_LONG] = None
             self._buffer = b""
