@@ -242,8 +242,8 @@ class Observability(Part):
 
 class Gate(Part):
     metric: Literal["cost_usd", "duration_ms", "total_tokens"]
-    max: float | None = Field(default=None, allow_inf_nan=False)
-    min: float | None = Field(default=None, allow_inf_nan=False)
+    max: float | None = None
+    min: float | None = None
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> Gate:
