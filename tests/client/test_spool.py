@@ -25,7 +25,7 @@ from configurable_agents.client.segments import (
     segment_for,
     try_lock,
 )
-from configurable_agents.client.spool import Spool, SpoolFullError
+from configurable_agents.client.spool import Extent, Spool, SpoolFullError
 from configurable_agents.client.spool_reader import check_end, held_bytes, read_chunks
 from configurable_agents.errors import SpoolDamagedError
 from configurable_agents.telemetry import NodeFinished
@@ -601,11 +601,11 @@ def test_a_follower_neither_skips_nor_repeats_across_rotation_while_a_writer_app
             with lock:
                 spool.append(frame)
 
-    def segments() -> list[Segment]:
+    def extent() -> Extent:
         with lock:
-            return spool.segments()
+            return spool.extent()
 
-    follower, parts = SpoolFollower(segments, 0), []
+    follower, parts = SpoolFollower(extent, 0), []
     writer = threading.Thread(target=write)
     writer.start()
 
@@ -625,7 +625,7 @@ def test_a_follower_neither_skips_nor_repeats_across_rotation_while_a_writer_app
 def test_a_follower_begins_where_it_is_told(tmp_path: Path, frames: list[bytes]) -> None:
     spool = filled(tmp_path, frames, segment_bytes_max=1000)
     first = spool.segments()[3].first_sequence
-    follower, chunks = SpoolFollower(spool.segments, first), []
+    follower, chunks = SpoolFollower(spool.extent, first), []
     while (chunk := follower.next_chunk()) is not None:
         chunks.append(chunk)
     assert chunks[0].first_sequence == first
@@ -639,7 +639,7 @@ def test_a_follower_goes_on_behind_segments_that_the_daemon_has_taken_in(
     segments = spool.segments()
     for segment in segments[:-1]:
         segment.path.unlink()
-    chunk = SpoolFollower(spool.segments, 0).next_chunk()
+    chunk = SpoolFollower(spool.extent, 0).next_chunk()
     assert chunk is not None
     assert chunk.first_sequence == segments[-1].first_sequence
 

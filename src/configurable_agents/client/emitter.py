@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from configurable_agents.client.follower import SpoolFollower
 from configurable_agents.client.home import Home, ensure_private_folder
-from configurable_agents.client.segments import Segment
-from configurable_agents.client.spool import Spool
+from configurable_agents.client.spool import Extent, Spool
 from configurable_agents.telemetry import Event, NodeStarted
 from configurable_agents.wire.encode import EventEncoder
 from configurable_agents.wire.frames import batch_of_frames
@@ -292,7 +291,7 @@ class Emitter:
 
     def _batches(self, session: _Session) -> Iterator[bytes]:
         """Encoded batches as the spool grows, until the session ends or all is sent at closing."""
-        follower = SpoolFollower(self._segments, session.first_sequence)
+        follower = SpoolFollower(self._extent, session.first_sequence)
         idle_looks, linger_s = 0, LINGER_S
         while not session.ended:
             self._announce_long_running_nodes()
@@ -310,9 +309,9 @@ class Emitter:
                 linger_s = min(2 * linger_s, LINGER_MAX_S) if idle_looks == 1 else LINGER_S
                 self._rest(session, idle_looks, follower, linger_s)
 
-    def _segments(self) -> list[Segment]:
+    def _extent(self) -> Extent:
         with self._lock:
-            return self._spool.segments()
+            return self._spool.extent()
 
     def _rest(self, session: _Session, idle_looks: int, follower: SpoolFollower, linger_s: float) -> None:
         if idle_looks <= IDLE_LOOKS_MAX:

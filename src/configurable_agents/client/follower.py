@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from configurable_agents.client.segments import HEAD_BYTES, Segment
-from configurable_agents.client.spool_reader import Chunk, read_chunks
+from configurable_agents.client.spool import Extent
+from configurable_agents.client.spool_reader import READ_BYTES, Chunk, read_chunks
 
 
 class SpoolFollower:
     """Hands out chunks of frames from a sequence on, across segments, as they appear.
 
-    For one thread. `segments` gives the producer's segments, oldest first, and is called often.
+    For one thread. `extent` tells how far the spool reaches; it is called often.
     """
 
-    def __init__(self, segments: Callable[[], list[Segment]], first_sequence: int) -> None:
-        self._segments = segments
+    def __init__(self, extent: Callable[[], Extent], first_sequence: int) -> None:
+        self._extent = extent
         self.sequence = first_sequence
         """Everything below it has been handed out, or is no longer there because it is committed."""
         self._segment: Segment | None = None
@@ -24,22 +25,31 @@ class SpoolFollower:
 
     def next_chunk(self) -> Chunk | None:
         """The next frames that are there whole, or `None` when there are none yet."""
-        segments = self._segments()
+        extent = self._extent()
+        if self.sequence >= extent.next_sequence:
+            return None
         while True:
-            if self._segment is None and not self._enter_first(segments):
+            if self._segment is None and not self._enter_first(extent.segments):
                 return None
             # The list is older than this read: a segment with a successor in it is complete.
-            chunk = self._read()
+            chunk = self._read(extent)
             if chunk is not None:
                 return chunk
-            if not self._enter_next(segments):
+            if not self._enter_next(extent.segments):
                 return None
 
-    def _read(self) -> Chunk | None:
+    def _read(self, extent: Extent) -> Chunk | None:
+        """What the newest segment has beyond the extent is left to the next look, which counts it too."""
         assert self._segment is not None  # noqa: S101 - for the type checker
+        is_newest = self._segment == extent.segments[-1]
+        size = max(0, extent.newest_bytes - self._offset) if is_newest else READ_BYTES
         try:
             for chunk in read_chunks(
-                self._segment, offset=self._offset, first_sequence=self._sequence_at_offset, verify=False
+                self._segment,
+                offset=self._offset,
+                first_sequence=self._sequence_at_offset,
+                chunk_bytes=min(size, READ_BYTES),
+                verify=False,
             ):
                 self._offset = chunk.end_offset
                 self._sequence_at_offset = chunk.first_sequence + chunk.event_count

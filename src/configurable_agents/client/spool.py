@@ -16,6 +16,7 @@ import mmap
 import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
 from configurable_agents.client.segments import (
@@ -59,6 +60,16 @@ _DISK_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 class SpoolFullError(OSError):
     """The spool holds as much as it may; the event was not recorded."""
+
+
+class Extent(NamedTuple):
+    """How far a spool reached at a moment."""
+
+    segments: list[Segment]
+    """Oldest first."""
+    next_sequence: int
+    newest_bytes: int
+    """What the newest segment held."""
 
 
 class Spool:
@@ -158,8 +169,12 @@ class Spool:
             os.close(file)
 
     def segments(self) -> list[Segment]:
-        """Oldest first. May be called by another thread than the writing one."""
+        """Oldest first."""
         return [*(segment for segment, _, _ in self._closed_segments), self._current()]
+
+    def extent(self) -> Extent:
+        """How far the spool reaches now."""
+        return Extent(self.segments(), self.next_sequence, self._size)
 
     def _current(self) -> Segment:
         return segment_for(self._folder, self.producer_id, self._first_sequence)

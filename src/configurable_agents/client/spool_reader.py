@@ -19,7 +19,9 @@ from configurable_agents.client.segments import (
 from configurable_agents.errors import SpoolDamagedError, WireFormatError
 from configurable_agents.wire.frames import frame_end
 
-_READ_BYTES = 256 * 1024
+READ_BYTES = 256 * 1024
+"""Of a file at a time; several times as long as any frame."""
+
 _PAGE_BYTES = 4096
 
 
@@ -38,7 +40,7 @@ def read_chunks(
     *,
     offset: int = HEAD_BYTES,
     first_sequence: int | None = None,
-    chunk_bytes: int = _READ_BYTES,
+    chunk_bytes: int = READ_BYTES,
     chunk_events: int = 2000,
     verify: bool = True,
 ) -> Iterator[Chunk]:
@@ -78,12 +80,12 @@ def check_end(segment: Segment, offset: int) -> None:
     try:
         if format_of(segment, os.pread(file, HEAD_BYTES, 0)) is Format.WRITTEN:
             return
-        rest = os.pread(file, _READ_BYTES, offset)
+        rest = os.pread(file, READ_BYTES, offset)
         if not _is_zero(rest):
             rest = rest[_end_of_torn(segment, rest, offset) :]
         while _is_zero(rest):
-            offset += _READ_BYTES
-            rest = os.pread(file, _READ_BYTES, offset)
+            offset += READ_BYTES
+            rest = os.pread(file, READ_BYTES, offset)
             if not rest:
                 return
         raise SpoolDamagedError(str(segment.path), offset, "events are missing before what follows here")
