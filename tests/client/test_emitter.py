@@ -576,3 +576,44 @@ def test_a_steady_stream_is_looked_at_less_and_less_often_and_its_end_soon(
 
     assert len(batches) == 4
     assert rests == [2 * LINGER_S, 4 * LINGER_S, LINGER_MAX_S, LINGER_MAX_S, LINGER_S]
+
+
+def test_events_that_come_while_a_batch_is_sent_are_left_to_the_next_look(
+    home: Home, node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 1,000 events per second there is always one; its batch would cost as much as one of hundreds."""
+    monkeypatch.setattr(Emitter, "_start_sender", lambda _: None)
+    emitter, session, happened = Emitter(home), _Session(0), []
+
+    def rest(_: float) -> None:
+        happened.append("rest")
+        if happened.count("rest") == 3:
+            session.end()
+
+    monkeypatch.setattr(session, "sleep", rest)
+    emitter.record(node(0))
+    for index, _ in enumerate(emitter._batches(session)):
+        happened.append("batch")
+        emitter.record(node(index + 1))
+    emitter.close()
+
+    assert happened == ["batch", "rest"] * 3
+
+
+def test_a_backlog_is_sent_without_a_rest(
+    home: Home, node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Emitter, "_start_sender", lambda _: None)
+    emitter, session, rests = Emitter(home), _Session(0), []
+
+    def rest(timeout_s: float) -> None:
+        rests.append(timeout_s)
+        session.end()
+
+    monkeypatch.setattr(session, "sleep", rest)
+    for index in range(5000):
+        emitter.record(node(index))
+    batches = list(emitter._batches(session))
+    emitter.close()
+
+    assert (len(batches), rests) == (3, [2 * LINGER_S]), "it rested before all was sent"

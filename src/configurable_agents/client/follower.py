@@ -19,6 +19,7 @@ class SpoolFollower:
         self._extent = extent
         self.sequence = first_sequence
         """Everything below it has been handed out, or is no longer there because it is committed."""
+        self._seen_sequence = first_sequence
         self._segment: Segment | None = None
         self._offset = HEAD_BYTES
         self._sequence_at_offset = 0
@@ -26,6 +27,7 @@ class SpoolFollower:
     def next_chunk(self) -> Chunk | None:
         """The next frames that are there whole, or `None` when there are none yet."""
         extent = self._extent()
+        self._seen_sequence = extent.next_sequence
         if self.sequence >= extent.next_sequence:
             return None
         while True:
@@ -37,6 +39,11 @@ class SpoolFollower:
                 return chunk
             if not self._enter_next(extent.segments):
                 return None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there was more at the last look than has been handed out."""
+        return self.sequence < self._seen_sequence
 
     def _read(self, extent: Extent) -> Chunk | None:
         """What the newest segment has beyond the extent is left to the next look, which counts it too."""
