@@ -195,13 +195,15 @@ def _profiled_function(function: Callable[P, R], node_id: str, attempt: int) -> 
 
 
 def _profiled_coroutine(function: Callable[P, Any], node_id: str, attempt: int) -> Callable[P, Any]:
+    get_active, set_active = innermost.get, innermost.set
+
     @functools.wraps(function)
     async def profiled(*args: P.args, **kwargs: P.kwargs) -> Any:
-        parent = innermost.get()
+        parent = get_active()
         if parent is None:
             return await function(*args, **kwargs)
         node = ActiveNode(parent, node_id, attempt)
-        token = innermost.set(node)
+        token = set_active(node)
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
