@@ -167,8 +167,7 @@ class Upkeep:
         self.note = ""
         while (used_bytes := await self._ask(retention.used_bytes)) > bytes_max:
             before = self._ago(SETTLED_S)
-            runs = await self._find(retention.to_retire, before, 1)
-            if runs and await self._retire(runs[0], for_size=True):
+            if await self._retire_oldest(before):
                 continue
             runs = await self._find(retention.to_remove, before, limits.REMOVED_RUNS_PER_STEP)
             if not runs:
@@ -179,6 +178,13 @@ class Upkeep:
                 return
             await self._write(self._ledger.remove_runs, runs)
             await _pause()
+
+    async def _retire_oldest(self, before_unix_ns: int) -> bool:
+        """The oldest run that can be: one that cannot must not keep the others."""
+        for run in await self._find(retention.to_retire, before_unix_ns, limits.RETIRED_RUNS_PER_LOOK):
+            if await self._retire(run, for_size=True):
+                return True
+        return False
 
     async def _return_space(self) -> None:
         free = await self._ask(retention.free_pages)

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 INT64_MAX = 2**63 - 1
 UINT64_MAX = 2**64 - 1
+
+Figure = TypeVar("Figure", int, "int | None")
+
+
+def in_int64(figure: Figure) -> Figure:
+    """A sum as far as a ledger can hold it: figures that are allowed one by one may add up to more."""
+    return figure if figure is None or figure <= INT64_MAX else INT64_MAX
+
 
 TIME_NS_MAX = INT64_MAX
 """The year 2262."""

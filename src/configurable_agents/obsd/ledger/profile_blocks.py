@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from configurable_agents.obsd.ledger.scopes import IN_SCOPE, RUN_LAST, ResolvedScope
 from configurable_agents.obsd.profiles import BlockKey, ModelSketches, ProfileBlock, WantedBlock
+from configurable_agents.runtime import bounds
 from configurable_agents.runtime.time_report import ModelProfile, RunTimes
 
 BLOCK_BITS = 7
@@ -139,8 +140,8 @@ def store(connection: sqlite3.Connection, found: ProfileBlock, name_id: Callable
             (
                 *key,
                 name_id(node.node_id),
-                *(node.calls, node.total_ns, node.self_ns, node.max_ns, node.errors),
-                *(node.critical_ns, node.slack_ns),
+                *map(bounds.in_int64, (node.calls, node.total_ns, node.self_ns, node.max_ns, node.errors)),
+                *map(bounds.in_int64, (node.critical_ns, node.slack_ns)),
                 found.sketches[node.node_id].to_bytes() if node.node_id in found.sketches else None,
             )
             for node in found.nodes
@@ -162,7 +163,8 @@ def _model_figures(model: ModelSketches, name_id: Callable[[str], int]) -> tuple
     profile: ModelProfile = model.profile
     return (
         *(name_id(profile.provider), name_id(profile.model)),
-        *(profile.calls, profile.max_ns, profile.timed_output_tokens, profile.generation_ns),
+        *(profile.calls, profile.max_ns),
+        *map(bounds.in_int64, (profile.timed_output_tokens, profile.generation_ns)),
         *(model.duration.to_bytes(), model.first_token.to_bytes()),
     )
 

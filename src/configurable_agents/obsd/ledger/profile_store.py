@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 
 from configurable_agents.obsd.profiles import FinalProfile, ModelSketches
+from configurable_agents.runtime import bounds
 
 _UPDATE_NODE = """
 UPDATE node_totals SET self_ns = ?, p50_ns = ?, p90_ns = ?, p95_ns = ?, p99_ns = ?, critical_ns = ?,
@@ -32,8 +33,9 @@ def store(
         _UPDATE_NODE,
         [
             (
-                *(node.self_ns, node.p50_ns, node.p90_ns, node.p95_ns, node.p99_ns),
-                *(node.critical_ns, node.slack_ns),
+                bounds.in_int64(node.self_ns),
+                *(node.p50_ns, node.p90_ns, node.p95_ns, node.p99_ns),
+                *map(bounds.in_int64, (node.critical_ns, node.slack_ns)),
                 profile.sketches[node.node_id].to_bytes() if node.node_id in profile.sketches else None,
                 run,
                 name_id(node.node_id),
@@ -55,8 +57,8 @@ def _model_row(run: int, model: ModelSketches, name_id: Callable[[str], int]) ->
         name_id(profile.model),
         profile.calls,
         profile.max_ns,
-        profile.timed_output_tokens,
-        profile.generation_ns,
+        bounds.in_int64(profile.timed_output_tokens),
+        bounds.in_int64(profile.generation_ns),
         model.duration.to_bytes(),
         model.first_token.to_bytes(),
     )

@@ -19,6 +19,7 @@ from configurable_agents.obsd.ledger.dead_letters import LetterState
 from configurable_agents.obsd.ledger.profile_blocks import forget_block_of
 from configurable_agents.obsd.ledger.scopes import RUN_LAST
 from configurable_agents.observability.cost_summary import CallTotals, sum_totals
+from configurable_agents.runtime import bounds
 from configurable_agents.telemetry import Status
 
 _OVER_AND_EXPORTED = f"""
@@ -150,7 +151,10 @@ def still_have_rows(connection: sqlite3.Connection) -> list[int]:
 
 
 def summed_up(connection: sqlite3.Connection, run: int, exporter: str) -> RetiredRun | None:
-    """What is to be kept of the rows of a run; `None` while its last ones are not exported."""
+    """What is to be kept of the rows of a run; `None` while its last ones are not exported.
+
+    `None` as well where its figures, each of which is allowed, add up to more than 64 bits hold.
+    """
     [upto] = connection.execute(_LAST_SEQ_OF_RUN, {"run": run}).fetchone()
     if exporter and upto > _cursor(connection, exporter):
         return None
@@ -158,15 +162,17 @@ def summed_up(connection: sqlite3.Connection, run: int, exporter: str) -> Retire
         "SELECT events, repriced_events FROM runs WHERE id = ?", (run,)
     ).fetchone()
     parameters = {"experiment": None, "run_first": run, "run_last": run, "since": -RUN_LAST}
-    return RetiredRun(
-        run,
-        events,
-        repriced_events,
-        upto,
-        _added_up(part._replace(token_class="") for part in parts(connection, parameters, classes=False)),
-        _added_up(parts(connection, parameters, classes=True)),
-        cache_sums(connection, parameters),
-    )
+    try:
+        whole = _added_up(
+            part._replace(token_class="") for part in parts(connection, parameters, classes=False)
+        )
+        classes = _added_up(parts(connection, parameters, classes=True))
+        caches = cache_sums(connection, parameters)
+    except sqlite3.OperationalError as error:
+        if str(error) != "integer overflow":
+            raise
+        return None
+    return RetiredRun(run, events, repriced_events, upto, whole, classes, caches)
 
 
 def _added_up(found: Iterable[Part]) -> list[Part]:
@@ -204,20 +210,17 @@ def _group_row(run: int, part: Part, name_id: Callable[[str], int]) -> tuple[obj
     key = part.key
     names = (name_id(key.node), name_id(key.provider), name_id(key.model))
     about = (key.day, key.attempt, key.status, key.price_status, key.wasted, key.anomalies)
-    return (run, *names, *about, part.token_class, *figures_of(part.totals))
+    return (run, *names, *about, part.token_class, *map(bounds.in_int64, figures_of(part.totals)))
 
 
 def _cache_figures(sums: CacheSums) -> tuple[object, ...]:
     return (
-        sums.calls,
-        sums.input_tokens,
-        sums.read_tokens,
-        sums.written_tokens,
+        *map(bounds.in_int64, (sums.calls, sums.input_tokens, sums.read_tokens, sums.written_tokens)),
         str(sums.saved_yoctos),
-        sums.unread_tokens,
+        bounds.in_int64(sums.unread_tokens),
         str(sums.unread_yoctos),
-        sums.rateless_read_tokens,
-        sums.rateless_unread_tokens,
+        bounds.in_int64(sums.rateless_read_tokens),
+        bounds.in_int64(sums.rateless_unread_tokens),
     )
 
 
