@@ -40,7 +40,7 @@ def checks(
 def _total_is_sum(whole: Mapping[str, Any], parts: Any, what: str) -> Check:
     parts = list(parts)
     cost_nanos = sum(part["total_cost_nanos"] for part in parts)
-    tokens = sum(part["total_tokens"] for part in parts)
+    tokens = sum(part["total_tokens"] or 0 for part in parts)
     passed = (cost_nanos, tokens) == (whole["total_cost_nanos"], whole["total_tokens"])
     return Check(
         passed,

@@ -284,8 +284,8 @@ class Run:
         `provider` or `model` is taken from the response. The call belongs to the node that runs now, unless
         `span_id` and `node_id` say otherwise. Without `started_unix_ns` the call ended now.
 
-        The result has `input_tokens`, `output_tokens`, `total_tokens`, `cost_usd` (`None` when not known),
-        `provider`, `model`, `price_status`, `anomalies` and `call_id`, among others. Never raises: an
+        The result has `input_tokens`, `output_tokens`, `total_tokens`, `cost_usd` (each `None` when not
+        known), `provider`, `model`, `price_status`, `anomalies` and `call_id`, among others. Never raises: an
         argument that cannot be used is left out and named in `anomalies`.
         """
         usable = UsableArguments()

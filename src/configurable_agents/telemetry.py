@@ -225,6 +225,8 @@ class WorkflowRunRecord:
     bottleneck_info: str = ""
     """JSON: `slowest_node`, `bottlenecks`, `total_time_ms`; empty until a node has finished."""
     mlflow_run_id: str = ""
+    no_usage_calls: int = 0
+    """Of `unpriced_calls`: those that did not say what they used. They are not in `total_tokens`."""
 
     @property
     def calls_covered_percent(self) -> float:

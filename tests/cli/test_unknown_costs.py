@@ -117,6 +117,32 @@ def test_what_is_known_in_part_is_a_lower_bound_and_marked_as_one(ask):
     assert "Wasted: $0.0003 + in 2 calls" in ask("cost-report", "--run", "mixed")
 
 
+def test_tokens_of_calls_without_usage_are_not_zero_tokens(ask):
+    one = ("--run", "silent")
+    whole = json.loads(ask("cost-report", *one, "--json"))
+    grouped = json.loads(ask("cost-report", *one, "--by", "node", "--json"))
+    [group] = grouped["groups"]
+    found = [whole, whole["wasted"], *whole["by_provider"].values(), group, group["wasted"], grouped["total"]]
+    [run] = [run for run in json.loads(ask("runs", "--json")) if run["run_id"] == "silent"]
+    assert [each["total_tokens"] for each in (*found, run)] == [None] * 7
+    assert (whole["tokens"], group["tokens"], run["no_usage_calls"]) == (None, None, 1)
+    (line,) = csv.DictReader(io.StringIO(ask("cost-report", *one, "--by", "node", "--format", "csv")))
+    assert (line["total_tokens"], line["input"], line["output"]) == ("", "", "")
+    assert row_of(ask("cost-report", *one, "--by", "node"), "step").split()[1:7] == ["1", "0", *UNKNOWN * 4]
+    assert f"| step | 1 | {UNKNOWN} | {UNKNOWN} |" in ask(
+        "cost-report", *one, "--by", "node", "--format", "markdown"
+    )
+
+
+def test_tokens_that_are_known_in_part_are_a_lower_bound_and_marked_as_one(ask):
+    table = ask("cost-report")
+    (total,) = (line for line in table.splitlines() if line.strip().startswith("Total"))
+    assert "420 +" in total
+    assert "Tokens are those of calls with usage." in table
+    assert "Tokens are those" not in ask("cost-report", "--run", "mixed")
+    assert "| **total** | 5 | 420 + |" in ask("cost-report", "--by", "node", "--format", "markdown")
+
+
 def test_savings_of_caches_at_unknown_rates_are_unknown(ask):
     total = json.loads(ask("caches", "--run", "unknown", "--json"))["total"]
     assert (total["read_tokens"], total["saved_usd"], total["saved_nanos"]) == (80, None, None)

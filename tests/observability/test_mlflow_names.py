@@ -241,3 +241,11 @@ def test_a_tag_of_what_was_wasted_is_read_back_and_a_foreign_one_is_not() -> Non
     assert names.TAG_WASTED not in names.cost_tags(CostSummary())
     for foreign in ("", "[", "7", "{}", "[1]", '["x"]', json.dumps([-1] * 21), "[" * 100_000):
         assert names.wasted_totals(foreign) is None
+
+
+def test_tokens_that_no_call_told_are_left_out_of_metrics_and_params() -> None:
+    silent = CostSummary.of([ModelCost("acme", "m", CallTotals(2, no_usage_calls=2))])
+    assert [name for name in names.cost_metrics(silent) if "tokens" in name] == []
+    assert names.cost_params(silent) == {}
+    half = CostSummary.of([ModelCost("acme", "m", CallTotals(2, usage=Usage(7), no_usage_calls=1))])
+    assert names.cost_metrics(half)["total_tokens"] == names.cost_metrics(half)["provider_acme_tokens"] == 7

@@ -175,8 +175,14 @@ def test_the_cost_of_an_unknown_model_is_unknown_and_not_zero() -> None:
 def test_a_response_without_usage_is_counted_apart() -> None:
     tracker = MultiProviderCostTracker()
     result = tracker.track_call("openai", "gpt-4o", {"object": "chat.completion.chunk", "choices": []})
-    assert (result["cost_usd"], result["price_status"], result["total_tokens"]) == (None, "no_usage", 0)
+    assert (result["cost_usd"], result["price_status"], result["total_tokens"]) == (None, "no_usage", None)
+    assert (result["input_tokens"], result["output_tokens"], result["tokens"]) == (None, None, None)
     assert tracker.summary().totals.no_usage_calls == 1
+    report = tracker.get_cost_summary()
+    assert (report["total_tokens"], report["tokens"]) == (None, None)
+    tracker.track_call("openai", "gpt-4o", {"usage": {"prompt_tokens": 5, "completion_tokens": 0}})
+    again = tracker.get_cost_summary([tracker.get_cost_summary(), report])
+    assert (again["total_tokens"], again["tokens"]["input"], again["coverage"]["no_usage_calls"]) == (5, 5, 2)
 
 
 def test_a_local_call_costs_zero_and_counts_its_tokens() -> None:

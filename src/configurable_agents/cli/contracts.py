@@ -10,7 +10,7 @@ from configurable_agents.cli.escape import without_password
 from configurable_agents.client.reports import DaemonStatus, ExporterStatus, PartStatus
 from configurable_agents.errors import WireFormatError
 from configurable_agents.observability.cost_summary import share_of_all
-from configurable_agents.observability.known_cost import cost_of_run
+from configurable_agents.observability.known_cost import cost_of_run, tokens_of_run
 from configurable_agents.runtime.profile_report import milliseconds, milliseconds_if_known
 from configurable_agents.telemetry import WorkflowRunRecord
 from configurable_agents.wire.report_records import StorageStatus
@@ -40,9 +40,10 @@ def run_json(run: WorkflowRunRecord) -> dict[str, Any]:
         "wall_time_ms": None if finished is None else milliseconds(finished - run.started_unix_ns),
         "total_cost_usd": cost_of_run(run).usd,
         "total_cost_nanos": cost_of_run(run).known_nanos,
-        "total_tokens": run.total_tokens,
+        "total_tokens": tokens_of_run(run).known,
         "llm_calls": run.llm_calls,
         "unpriced_calls": run.unpriced_calls,
+        "no_usage_calls": run.no_usage_calls,
         "calls_covered_percent": share_of_all(run.calls_covered_percent),
         "node_executions": run.node_executions,
         "tags": dict(run.tags),

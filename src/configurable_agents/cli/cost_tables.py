@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from configurable_agents.cli import figures
 from configurable_agents.cli.escape import one_line
 from configurable_agents.observability.cost_groups import CostGroup, GroupedCosts
-from configurable_agents.observability.cost_summary import share_of_all
+from configurable_agents.observability.cost_summary import CallTotals, share_of_all
 from configurable_agents.observability.known_cost import LOWER_BOUND_SIGN, KnownCost
 from configurable_agents.observability.price_table import YOCTOS_PER_NANO
 from configurable_agents.observability.receipts import plain_usd
@@ -49,8 +49,7 @@ def csv_figures(group: CostGroup) -> list[object]:
         totals.calls,
         totals.failed_calls,
         totals.merged_calls,
-        *totals.usage,
-        totals.total_tokens,
+        *_known_usage(totals),
         exact_usd(totals.cost),
         "" if totals.cost.known_nanos is None else totals.cost.known_nanos,
         totals.priced_calls,
@@ -65,6 +64,12 @@ def csv_figures(group: CostGroup) -> list[object]:
         exact_usd(wasted.cost),
         share_of_all(wasted.calls_covered_percent),
     ]
+
+
+def _known_usage(totals: CallTotals) -> Sequence[int | str]:
+    """By class, and their sum; empty where no call said what it used."""
+    found = [*totals.usage, totals.total_tokens]
+    return [""] * len(found) if totals.tokens.known is None else found
 
 
 def exact_usd(cost: KnownCost) -> str:
@@ -90,7 +95,7 @@ def cells(group: CostGroup) -> list[str]:
     exact = exact_usd(totals.cost)
     sign = "" if totals.cost.is_complete else f" {LOWER_BOUND_SIGN}"
     cost = f"${exact}{sign}" if exact else figures.UNKNOWN
-    return [figures.count(totals.calls), figures.count(totals.total_tokens), cost]
+    return [figures.count(totals.calls), figures.tokens(totals.tokens), cost]
 
 
 def row(texts: list[str]) -> str:

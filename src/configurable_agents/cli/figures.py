@@ -7,7 +7,7 @@ from datetime import datetime
 
 from configurable_agents.observability import known_cost
 from configurable_agents.observability.cost_summary import usd
-from configurable_agents.observability.known_cost import LOWER_BOUND_SIGN, KnownCost
+from configurable_agents.observability.known_cost import LOWER_BOUND_SIGN, KnownCost, KnownTokens
 
 UNKNOWN = known_cost.UNKNOWN
 """Of any figure, as of a cost."""
@@ -144,14 +144,23 @@ def cost(known: KnownCost, decimals: int | None = None) -> str:
     return text if known.is_complete else f"{text} {LOWER_BOUND_SIGN}"
 
 
-def legend(costs: Iterable[KnownCost]) -> str:
-    """What the signs in these costs mean; empty when they are all known."""
+def tokens(found: KnownTokens) -> str:
+    """As a cost: the known tokens, a `+` when some calls are not in them, a dash when none is."""
+    if found.known is None:
+        return UNKNOWN
+    return count(found.known) if found.is_complete else f"{found.known:,} {LOWER_BOUND_SIGN}"
+
+
+def legend(costs: Iterable[KnownCost], of_tokens: Iterable[KnownTokens] = ()) -> str:
+    """What the signs in these costs and tokens mean; empty when they are all known."""
     known = [each for each in costs if not each.is_complete]
     notes = []
     if any(each.known_nanos is not None for each in known):
         notes.append(f"{LOWER_BOUND_SIGN} marks costs that leave out calls without a known price.")
     if any(each.known_nanos is None for each in known):
         notes.append(f"{UNKNOWN} stands for a cost of which nothing is known.")
+    if not all(each.is_complete for each in of_tokens):
+        notes.append("Tokens are those of calls with usage.")
     return " ".join(notes)
 
 

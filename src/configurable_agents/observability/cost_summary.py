@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
-from configurable_agents.observability.known_cost import UNKNOWN, KnownCost
+from configurable_agents.observability.known_cost import UNKNOWN, KnownCost, KnownTokens
 from configurable_agents.telemetry import NANOS_PER_USD, PriceStatus, Usage
 
 NO_TOKENS = Usage()
@@ -102,6 +102,19 @@ class CallTotals:
     @property
     def cost(self) -> KnownCost:
         return KnownCost(self.cost_nanos, self.calls, self.calls - self.covered_calls)
+
+    @property
+    def tokens(self) -> KnownTokens:
+        return self.tokens_of(self.total_tokens)
+
+    def tokens_of(self, count: int) -> KnownTokens:
+        """`count` of them, of some classes: they are known of the same calls."""
+        return KnownTokens(count, self.calls, self.no_usage_calls)
+
+    @property
+    def known_classes(self) -> dict[str, int] | None:
+        """Tokens by class; `None` where no call said what it used."""
+        return self.usage.by_class() if self.tokens.known is not None or any(self.usage) else None
 
     @property
     def calls_covered_percent(self) -> float:
@@ -224,11 +237,11 @@ class CostSummary:
             "run_count": self.run_count,
             "total_cost_usd": totals.cost.usd,
             "total_cost_nanos": totals.cost.known_nanos,
-            "total_tokens": totals.total_tokens,
+            "total_tokens": totals.tokens.known,
             "call_count": totals.calls,
             "failed_calls": totals.failed_calls,
             "merged_calls": totals.merged_calls,
-            "tokens": totals.usage.by_class(),
+            "tokens": totals.known_classes,
             "coverage": totals.coverage(),
             "wasted": None if self.wasted is None else wasted_json(self.wasted),
             "most_expensive_provider": self.most_expensive_provider,
@@ -248,11 +261,11 @@ def totals_json(totals: CallTotals) -> dict[str, Any]:
     return {
         "total_cost": totals.cost.usd,
         "total_cost_nanos": totals.cost.known_nanos,
-        "total_tokens": totals.total_tokens,
+        "total_tokens": totals.tokens.known,
         "call_count": totals.calls,
         "failed_calls": totals.failed_calls,
         "merged_calls": totals.merged_calls,
-        "tokens": totals.usage.by_class(),
+        "tokens": totals.known_classes,
         "coverage": totals.coverage(),
     }
 
@@ -261,7 +274,7 @@ def wasted_json(totals: CallTotals) -> dict[str, Any]:
     return {
         "total_cost": totals.cost.usd,
         "total_cost_nanos": totals.cost.known_nanos,
-        "total_tokens": totals.total_tokens,
+        "total_tokens": totals.tokens.known,
         "call_count": totals.calls,
         "calls_covered_percent": share_of_all(totals.calls_covered_percent),
     }

@@ -1,7 +1,7 @@
-"""What of a cost is known. Every figure of money in a report is one of these, and is shown by its rule.
+"""What of a cost, and of the tokens, is known. Every figure of them in a report is shown by this rule.
 
-The costs of all calls known: an amount. Of some: a lower bound, marked as such. Of none: unknown, which is
-a dash to people and null in JSON. Zero is only what is known to cost nothing.
+Of all calls known: an amount. Of some: a lower bound, marked as such. Of none: unknown, which is a dash to
+people and null in JSON. Zero is only what is known to be nothing.
 """
 
 from __future__ import annotations
@@ -49,11 +49,35 @@ class KnownCost(NamedTuple):
         )
 
 
+class KnownTokens(NamedTuple):
+    """Of a set of calls: of all classes, or of some."""
+
+    tokens: int = 0
+    """Of the calls that said what they used."""
+    calls: int = 0
+    unknown_calls: int = 0
+    """Calls without usage."""
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.unknown_calls
+
+    @property
+    def known(self) -> int | None:
+        """A lower bound where some calls are unknown, `None` where all are."""
+        is_unknown = self.unknown_calls and self.unknown_calls >= self.calls and not self.tokens
+        return None if is_unknown else self.tokens
+
+
 NO_COST = KnownCost()
 
 
 def cost_of_run(run: WorkflowRunRecord) -> KnownCost:
     return KnownCost(run.total_cost_nanos, run.llm_calls, run.unpriced_calls)
+
+
+def tokens_of_run(run: WorkflowRunRecord) -> KnownTokens:
+    return KnownTokens(run.total_tokens, run.llm_calls, run.no_usage_calls)
 
 
 def usd_if_known(nanos: int | None) -> float | None:

@@ -181,20 +181,20 @@ def _provider_part(provider: str) -> str:
 
 
 def cost_metrics(summary: CostSummary, *, repriced: bool = False) -> dict[str, float]:
-    """All cost metrics of a run, live or final. A cost that is not known is left out, never 0.
+    """All cost metrics of a run, live or final. A cost, or tokens, not known are left out, never 0.
 
     A `repriced` run may have told of unpriced calls that it has no more, so it says so for every model.
     """
     totals = summary.totals
     metrics: dict[str, float] = {
-        TOTAL_TOKENS: totals.total_tokens,
+        **_tokens(TOTAL_TOKENS, totals),
         LLM_CALLS: totals.calls,
         UNPRICED_CALLS: totals.calls - totals.covered_calls,
         **_cost(TOTAL_COST_USD, totals),
     }
     for provider, part in summary.by_provider().items():
         metrics |= _cost(provider_key(provider, "cost_usd"), part)
-        metrics[provider_key(provider, "tokens")] = part.total_tokens
+        metrics |= _tokens(provider_key(provider, "tokens"), part)
         metrics[provider_key(provider, "calls")] = part.calls
     for entry in summary.models:
         if repriced:
@@ -211,7 +211,7 @@ def _model_metrics(entry: ModelCost) -> dict[str, float]:
     unknown = totals.calls - totals.covered_calls
     return {
         **_cost(name("cost_usd"), totals),
-        name("tokens"): totals.total_tokens,
+        **_tokens(name("tokens"), totals),
         name("calls"): totals.calls,
         **({name("unpriced_calls"): unknown} if unknown else {}),
     }
@@ -221,13 +221,19 @@ def _cost(name: str, totals: CallTotals) -> dict[str, float]:
     return {name: usd(totals.cost_nanos)} if totals.covered_calls or not totals.calls else {}
 
 
+def _tokens(name: str, totals: CallTotals) -> dict[str, float]:
+    known = totals.tokens.known
+    return {} if known is None else {name: known}
+
+
 def cost_params(summary: CostSummary) -> dict[str, str]:
     """Params of a final run. They are write-once: never log them while the run goes on."""
     params: dict[str, str] = {}
     for provider, part in summary.by_provider().items():
         if part.covered_calls:
             params[provider_key(provider, "cost_usd")] = _plain(part.cost_nanos)
-        params[provider_key(provider, "tokens")] = str(part.total_tokens)
+        if part.tokens.known is not None:
+            params[provider_key(provider, "tokens")] = str(part.tokens.known)
     return params
 
 

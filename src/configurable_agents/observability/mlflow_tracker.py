@@ -213,17 +213,20 @@ def _models_from_metrics(metrics: Mapping[str, float], originals: Mapping[str, s
 
 
 def _totals(figures: Mapping[str, float]) -> CallTotals:
-    """A group without a cost has calls without a price; the class of its tokens is not known."""
+    """A group without a cost has calls without a price, one without tokens too has calls without usage; the
+    class of its tokens is not known."""
     tokens = _whole(figures.get("tokens", 0.0))
     calls = _whole(figures.get("calls", 0.0))
     cost_nanos = _nanos(figures["cost_usd"]) if "cost_usd" in figures else None
     unpriced = calls if cost_nanos is None else min(_whole(figures.get("unpriced_calls", 0.0)), calls)
+    no_usage = unpriced if cost_nanos is None and "tokens" not in figures else 0
     return CallTotals(
         calls=calls,
         cost_nanos=cost_nanos or 0,
         usage=Usage(input_tokens=tokens),
         priced_calls=calls - unpriced,
-        unpriced_calls=unpriced,
+        unpriced_calls=unpriced - no_usage,
+        no_usage_calls=no_usage,
         unpriced_tokens=tokens if cost_nanos is None else 0,
     )
 

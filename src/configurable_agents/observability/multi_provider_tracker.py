@@ -31,8 +31,6 @@ PROVIDER_NOT_TEXT = "provider_not_a_string"
 MODEL_NOT_TEXT = "model_not_a_string"
 PROVIDER_NAME_TOO_LONG = "provider_name_too_long"
 
-_NO_TOKENS = Usage()
-
 
 class AssessedCall(NamedTuple):
     """One response, read and priced. `provider` and `model` are the names reports show."""
@@ -50,20 +48,20 @@ class AssessedCall(NamedTuple):
     """The name before it was brought into the provider's form; empty when it is the same."""
 
     def to_json(self) -> dict[str, Any]:
-        """What `track_call` returns. `cost_usd` is `None` where the cost is not known."""
-        usage = self.reading.usage or _NO_TOKENS
+        """What `track_call` returns. The cost, and the tokens, are `None` where they are not known."""
+        usage = self.reading.usage
         known = self.price.is_known
         return {
             "provider": self.provider,
             "model": self.model,
-            "input_tokens": usage.all_input_tokens,
-            "output_tokens": usage.all_output_tokens,
-            "total_tokens": usage.total_tokens,
+            "input_tokens": None if usage is None else usage.all_input_tokens,
+            "output_tokens": None if usage is None else usage.all_output_tokens,
+            "total_tokens": None if usage is None else usage.total_tokens,
             "cost_usd": usd(self.price.cost_nanos) if known else None,
             "cost_nanos": self.price.cost_nanos if known else None,
             "price_status": self.price.status.value,
             "reason": self.price.reason,
-            "tokens": usage.by_class(),
+            "tokens": None if usage is None else usage.by_class(),
             "anomalies": list(self.reading.anomalies),
         }
 
@@ -113,7 +111,7 @@ class MultiProviderCostTracker:
         """Assesses and adds one call. Empty `provider` or `model` are taken from the response.
 
         `input_tokens` is everything sent, cached or not, `output_tokens` everything produced, reasoning too;
-        `tokens` holds the classes they are made of.
+        `tokens` holds the classes they are made of. All are `None` where the response has no usage.
         """
         return self.add(self.assess(provider, model, response))
 
@@ -285,7 +283,7 @@ def merged_costs(runs: Iterable[Any]) -> ExperimentCosts:
 def _classes_known(report: Mapping[str, Any]) -> bool:
     """Whether a summary as JSON says of what classes its tokens are."""
     parts = (part for provider in report["by_provider"].values() for part in provider["models"].values())
-    return all(part["tokens"] is not None for part in parts)
+    return all(part["tokens"] is not None or part["total_tokens"] is None for part in parts)
 
 
 def summary_from_json(data: Mapping[str, Any]) -> CostSummary:
@@ -306,7 +304,7 @@ def summary_from_json(data: Mapping[str, Any]) -> CostSummary:
 def _totals_from_json(part: Mapping[str, Any]) -> CallTotals:
     coverage = part["coverage"]
     tokens = part["tokens"]
-    total = part["total_tokens"]
+    total = part["total_tokens"] or 0
     usage = Usage(total) if tokens is None else Usage(*(tokens[name] for name in TOKEN_CLASSES))
     return CallTotals(
         calls=part["call_count"],

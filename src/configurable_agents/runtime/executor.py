@@ -295,6 +295,7 @@ def _record(run: Run, profile: ProfileReport, costs: CostSummary, tags: dict[str
         unpriced_calls=totals.calls - totals.covered_calls,
         node_executions=sum(node.calls for node in profile.nodes),
         bottleneck_info=json.dumps(profile.bottleneck_info()) if profile.nodes else "",
+        no_usage_calls=totals.no_usage_calls,
     )
 
 

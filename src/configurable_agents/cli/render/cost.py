@@ -81,6 +81,7 @@ class Figures:
         amounts = [entry.totals.cost_nanos for entry in summary.models]
         self.decimals = figures.dollar_decimals(amounts)
         self.whole = summary.totals.cost
+        self.all_tokens = summary.totals.tokens
 
     def cells(
         self, sign: str, name: Cell, totals: CallTotals, *, bar_style: str = BAR_STYLE
@@ -90,16 +91,20 @@ class Figures:
             Cell(sign),
             name,
             Cell(figures.count(totals.calls)),
-            self.token_class(usage.all_input_tokens),
-            self.token_class(usage.cache_read_tokens),
-            self.token_class(usage.all_output_tokens),
-            Cell(figures.count(usage.total_tokens)),
+            self.token_class(totals, usage.all_input_tokens),
+            self.token_class(totals, usage.cache_read_tokens),
+            self.token_class(totals, usage.all_output_tokens),
+            self.tokens(totals, usage.total_tokens),
             Cell(self.cost(totals)),
             *self.share(totals, bar_style),
         )
 
-    def token_class(self, tokens: int) -> Cell:
-        return Cell(figures.count(tokens) if self.classes_known else figures.UNKNOWN)
+    def token_class(self, totals: CallTotals, tokens: int) -> Cell:
+        return self.tokens(totals, tokens) if self.classes_known else Cell(figures.UNKNOWN)
+
+    def tokens(self, totals: CallTotals, tokens: int) -> Cell:
+        text = figures.tokens(totals.tokens_of(tokens))
+        return Cell(text if self.all_tokens.is_complete else figures.aligned(text))
 
     def cost(self, totals: CallTotals) -> str:
         text = figures.cost(totals.cost, self.decimals)
@@ -117,7 +122,7 @@ def closing_lines(summary: CostSummary) -> Iterator[Text]:
     yield Text(totals.coverage_sentence(), style="bold")
     costs = [part.cost for part in (totals, *summary.by_provider().values())]
     costs += [entry.totals.cost for entry in summary.models]
-    if legend := figures.legend(costs):
+    if legend := figures.legend(costs, [totals.tokens]):
         yield Text(legend, style=QUIET_STYLE)
     costliest = summary.most_expensive_provider
     if costliest is not None:

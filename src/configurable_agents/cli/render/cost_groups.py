@@ -62,21 +62,26 @@ class Figures:
     def __init__(self, grouped: GroupedCosts) -> None:
         self.decimals = figures.dollar_decimals(group.totals.cost_nanos for group in grouped.groups)
         self.whole = grouped.totals.cost
+        self.all_tokens = grouped.totals.tokens
 
     def cells(self, totals: CallTotals, wasted: CallTotals | None, *, bar: bool = True) -> tuple[Cell, ...]:
         usage, percent = totals.usage, figures.share(totals.cost, self.whole)
         return (
             Cell(figures.count(totals.calls)),
             Cell(figures.count(totals.failed_calls)),
-            Cell(figures.count(usage.all_input_tokens)),
-            Cell(figures.count(usage.cache_read_tokens)),
-            Cell(figures.count(usage.all_output_tokens)),
-            Cell(figures.count(usage.total_tokens)),
+            self.tokens(totals, usage.all_input_tokens),
+            self.tokens(totals, usage.cache_read_tokens),
+            self.tokens(totals, usage.all_output_tokens),
+            self.tokens(totals, usage.total_tokens),
             Cell(self.cost(totals.cost)),
             Cell(figures.UNKNOWN if wasted is None else self.cost(wasted.cost)),
             Cell(figures.UNKNOWN if percent is None else percent_below(percent)),
             Cell(figures.share_bar(percent or 0.0) if bar else "", BAR_STYLE),
         )
+
+    def tokens(self, totals: CallTotals, tokens: int) -> Cell:
+        text = figures.tokens(totals.tokens_of(tokens))
+        return Cell(text if self.all_tokens.is_complete else figures.aligned(text))
 
     def cost(self, known: KnownCost) -> str:
         text = figures.cost(known, self.decimals)
@@ -85,7 +90,7 @@ class Figures:
 
 def closing_lines(grouped: GroupedCosts) -> Iterator[Text]:
     yield Text(grouped.totals.coverage_sentence(), style="bold")
-    if legend := figures.legend(shown_costs(grouped)):
+    if legend := figures.legend(shown_costs(grouped), [grouped.totals.tokens]):
         yield Text(legend, style=QUIET_STYLE)
     hidden = grouped.group_count - len(grouped.groups)
     if hidden:

@@ -21,6 +21,7 @@ from configurable_agents.cli.render.tables import (
     table,
 )
 from configurable_agents.observability.cost_summary import CostSummary, plural
+from configurable_agents.observability.known_cost import KnownTokens
 from configurable_agents.runtime.profile_report import NS_PER_MS, ProfileReport
 from configurable_agents.telemetry import Status, WorkflowRunRecord
 
@@ -64,8 +65,14 @@ def costs(summary: CostSummary) -> Iterator[RenderableType]:
     yield Text(f"Cost: {summary.totals.coverage_sentence()}", style=HEADING_STYLE)
     for provider, totals in summary.by_provider().items():
         known = figures.cost(totals.cost)
-        tokens = f"{plural(totals.usage.total_tokens, 'token')}, {plural(totals.calls, 'call')}"
-        yield Text(f"  {printable(provider)}: {known} ({tokens})", overflow="fold")
+        used = f"{tokens(totals.tokens)}, {plural(totals.calls, 'call')}"
+        yield Text(f"  {printable(provider)}: {known} ({used})", overflow="fold")
+
+
+def tokens(found: KnownTokens) -> str:
+    if found.known is None:
+        return "tokens not known"
+    return plural(found.known, "token") if found.is_complete else f"{figures.tokens(found)} tokens"
 
 
 def bottlenecks(report: ProfileReport, threshold_percent: float) -> Iterator[RenderableType]:

@@ -26,7 +26,7 @@ from configurable_agents.cli.render.tables import (
 )
 from configurable_agents.client.reports import Scope
 from configurable_agents.observability.cost_summary import percent_below
-from configurable_agents.observability.known_cost import cost_of_run
+from configurable_agents.observability.known_cost import cost_of_run, tokens_of_run
 from configurable_agents.telemetry import Status, WorkflowRunRecord
 
 SHORT_ID_LENGTH_MIN = 12
@@ -67,7 +67,7 @@ def runs_list(
 
 def notes(runs: Sequence[WorkflowRunRecord], matching: int) -> list[str]:
     found = []
-    if legend := figures.legend(map(cost_of_run, runs)):
+    if legend := figures.legend(map(cost_of_run, runs), map(tokens_of_run, runs)):
         found.append(legend)
     if len(runs) < matching:
         found.append(f"{matching - len(runs):,} more; --limit shows them.")
@@ -100,6 +100,7 @@ def common_length(left: str, right: str) -> int:
 def rows(runs: Sequence[WorkflowRunRecord], *, id_length: int | None) -> list[Row]:
     decimals = figures.dollar_decimals(run.total_cost_nanos for run in runs)
     some_lack_prices = any(run.unpriced_calls for run in runs)
+    some_lack_usage = any(run.no_usage_calls for run in runs)
     length = None if id_length is None else max(id_length, SHORT_ID_LENGTH_MIN)
     return [
         Row(
@@ -111,7 +112,7 @@ def rows(runs: Sequence[WorkflowRunRecord], *, id_length: int | None) -> list[Ro
                 Cell(figures.local_time(run.started_unix_ns)),
                 Cell(wall(run)),
                 Cell(cost(run, decimals, padded=some_lack_prices)),
-                Cell(figures.count(run.total_tokens)),
+                Cell(tokens(run, padded=some_lack_usage)),
                 Cell(figures.count(run.llm_calls)),
                 Cell(bottleneck(run)),
             )
@@ -130,6 +131,11 @@ def wall(run: WorkflowRunRecord) -> str:
 
 def cost(run: WorkflowRunRecord, decimals: int, *, padded: bool) -> str:
     text = figures.cost(cost_of_run(run), decimals)
+    return figures.aligned(text) if padded else text
+
+
+def tokens(run: WorkflowRunRecord, *, padded: bool) -> str:
+    text = figures.tokens(tokens_of_run(run))
     return figures.aligned(text) if padded else text
 
 

@@ -69,7 +69,7 @@ _LIVE_COUNT = f"SELECT COUNT(*) FROM runs r WHERE r.status = {int(Status.RUNNING
 _RUN_COLUMNS = """
     r.run_id, e.name, w.name, r.status, r.started_unix_ns, r.finished_unix_ns, r.tags,
     COALESCE(c.cost_nanos, 0), COALESCE(c.tokens, 0), COALESCE(c.calls, 0), COALESCE(c.unpriced, 0),
-    r.node_executions, r.bottleneck_info, COALESCE(x.foreign_id, '')
+    r.node_executions, r.bottleneck_info, COALESCE(x.foreign_id, ''), COALESCE(c.no_usage, 0)
 """
 
 _RUNS = f"""
@@ -83,7 +83,7 @@ JOIN names e ON e.id = r.experiment JOIN names w ON w.id = r.workflow
 LEFT JOIN exported_runs x ON x.run = r.id AND x.exporter = 'mlflow'
 LEFT JOIN (
     SELECT run, SUM(cost_nanos) AS cost_nanos, SUM(calls) AS calls,
-        SUM(unpriced_calls + no_usage_calls) AS unpriced,
+        SUM(unpriced_calls + no_usage_calls) AS unpriced, SUM(no_usage_calls) AS no_usage,
         SUM(input_tokens + cache_read_tokens + cache_write_tokens + cache_write_1h_tokens + output_tokens
             + reasoning_tokens + audio_input_tokens + audio_output_tokens) AS tokens
     FROM call_totals WHERE run IN (SELECT id FROM newest) GROUP BY run

@@ -30,7 +30,7 @@ SELECT r.run_id, e.name, w.name, r.status, r.started_unix_ns, r.finished_unix_ns
     COALESCE(SUM(c.input_tokens + c.cache_read_tokens + c.cache_write_tokens + c.cache_write_1h_tokens
         + c.output_tokens + c.reasoning_tokens + c.audio_input_tokens + c.audio_output_tokens), 0),
     COALESCE(SUM(c.calls), 0), COALESCE(SUM(c.unpriced_calls + c.no_usage_calls), 0),
-    r.node_executions, r.bottleneck_info
+    r.node_executions, r.bottleneck_info, '', COALESCE(SUM(c.no_usage_calls), 0)
 FROM runs r JOIN names e ON e.id = r.experiment JOIN names w ON w.id = r.workflow
 LEFT JOIN call_totals c ON c.run = r.id WHERE r.run_id = ? GROUP BY r.id
 """

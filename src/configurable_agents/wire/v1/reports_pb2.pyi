@@ -261,7 +261,7 @@ class ListRunsRequest(_message.Message):
     def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class RunRecord(_message.Message):
-    __slots__ = ("run_id", "experiment", "workflow", "status", "started_unix_ns", "finished_unix_ns", "tags", "total_cost_nanos", "total_tokens", "llm_calls", "unpriced_calls", "node_executions", "bottleneck_info", "mlflow_run_id")
+    __slots__ = ("run_id", "experiment", "workflow", "status", "started_unix_ns", "finished_unix_ns", "tags", "total_cost_nanos", "total_tokens", "llm_calls", "unpriced_calls", "node_executions", "bottleneck_info", "mlflow_run_id", "no_usage_calls")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
@@ -276,6 +276,7 @@ class RunRecord(_message.Message):
     NODE_EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
     BOTTLENECK_INFO_FIELD_NUMBER: _ClassVar[int]
     MLFLOW_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    NO_USAGE_CALLS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     experiment: str
     workflow: str
@@ -290,7 +291,8 @@ class RunRecord(_message.Message):
     node_executions: int
     bottleneck_info: str
     mlflow_run_id: str
-    def __init__(self, run_id: _Optional[str] = ..., experiment: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., finished_unix_ns: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[_telemetry_pb2.Tag, _Mapping]]] = ..., total_cost_nanos: _Optional[int] = ..., total_tokens: _Optional[int] = ..., llm_calls: _Optional[int] = ..., unpriced_calls: _Optional[int] = ..., node_executions: _Optional[int] = ..., bottleneck_info: _Optional[str] = ..., mlflow_run_id: _Optional[str] = ...) -> None: ...
+    no_usage_calls: int
+    def __init__(self, run_id: _Optional[str] = ..., experiment: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[int] = ..., started_unix_ns: _Optional[int] = ..., finished_unix_ns: _Optional[int] = ..., tags: _Optional[_Iterable[_Union[_telemetry_pb2.Tag, _Mapping]]] = ..., total_cost_nanos: _Optional[int] = ..., total_tokens: _Optional[int] = ..., llm_calls: _Optional[int] = ..., unpriced_calls: _Optional[int] = ..., node_executions: _Optional[int] = ..., bottleneck_info: _Optional[str] = ..., mlflow_run_id: _Optional[str] = ..., no_usage_calls: _Optional[int] = ...) -> None: ...
 
 class RunList(_message.Message):
     __slots__ = ("runs", "matching")
