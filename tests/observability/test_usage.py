@@ -761,6 +761,18 @@ COSTS = {
     "not a number": ({"usage": {**CHAT, "cost": "NaN"}}, "openrouter", None, "stated_cost_invalid"),
     "text": ({"usage": {**CHAT, "cost": "cheap"}}, "openrouter", None, "stated_cost_invalid"),
     "a truth value": ({"usage": {**CHAT, "cost": True}}, "openrouter", None, "stated_cost_invalid"),
+    "more than a number can be": (
+        {"usage": {**CHAT, "cost": "1e999999999"}},
+        "openrouter",
+        None,
+        "stated_cost_invalid",
+    ),
+    "more digits than are read": (
+        {"usage": {**CHAT, "cost": 10**5_000}},
+        "openrouter",
+        None,
+        "stated_cost_invalid",
+    ),
     "all the money there is": ({"usage": {**CHAT, "cost": 1e15}}, "openrouter", None, "stated_cost_invalid"),
 }
 

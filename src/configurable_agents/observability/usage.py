@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from configurable_agents.observability.foreign import field_of as _field
@@ -776,7 +776,7 @@ def _stated_cost(envelope: Any, view: Any, shape: str, provider: str, notes: lis
 def _nanos(amount: Any, usd_per_unit: Decimal, notes: list[str]) -> int | None:
     try:
         dollars = Decimal(str(amount)) * usd_per_unit if not isinstance(amount, bool) else Decimal("NaN")
-    except InvalidOperation:
+    except (ArithmeticError, ValueError):  # no number, one beyond all exponents, one of too many digits
         dollars = Decimal("NaN")
     if not dollars.is_finite() or not 0 <= dollars <= STATED_COST_USD_MAX:
         notes.append(COST_INVALID)
