@@ -50,7 +50,9 @@ class SteadyClock:
     def _has_stood(self, now_s: float) -> bool:
         if self._ahead_since_s is None:
             self._ahead_since_s = now_s
-            _log.info("the clock is ahead; rows grow old by it in %.0f s, if it still is", BELIEVED_AFTER_S)
+            _log.info(
+                "the clock is far ahead of what was last known; rows age by it in %.0f s", BELIEVED_AFTER_S
+            )
         return now_s - self._ahead_since_s >= BELIEVED_AFTER_S
 
 
