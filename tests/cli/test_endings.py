@@ -101,15 +101,88 @@ def test_a_reader_that_has_gone_away_is_no_error(lines):
     assert (ending.returncode, ending.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_a_closed_stream_is_no_reason_to_fail(closed):
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 74), ("2>&-", 3), (">&- 2>&-", 74)])
+def test_a_closed_standard_output_is_an_error_once_something_is_written(closed, code):
     write = textwrap.indent(WRITE.format(text="'report'"), "    ")
     program = f"{HEAD}def program():\n{write}\n    raise DaemonUnavailableError('x'){TAIL}"
     command = f'"{sys.executable}" -c "$PROGRAM" {closed}'
     ending = subprocess.run(
         ["/bin/sh", "-c", command], env={**os.environ, "PROGRAM": program}, check=False, timeout=60
     )
-    assert ending.returncode == 3
+    assert ending.returncode == code
+
+
+def door(arguments: str) -> str:
+    return f"import sys; sys.argv = ['agents-obs', *{arguments.split()!r}]; {DOOR}"
+
+
+DOOR = "from configurable_agents.cli.doors import agents_obs; agents_obs()"
+
+
+@pytest.mark.parametrize("arguments", ["--help", "runs --help", "version"])
+def test_help_too_is_said_not_to_be_written(arguments):
+    with Path("/dev/full").open("w") as full:
+        ending = subprocess.run(
+            [sys.executable, "-c", door(arguments)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert ending.returncode == 74
+    assert ending.stderr == "error: cannot write to standard output: No space left on device\n"
+
+
+def test_a_reader_of_help_that_has_gone_away_is_no_error():
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        ending = subprocess.run(
+            [sys.executable, "-c", door("--help")],
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(write_end)
+    assert (ending.returncode, ending.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("module", ["endings", "app"])
+def test_ctrl_c_while_a_program_is_loaded_leaves_no_traceback(module):
+    interrupt = f"""
+import builtins, os, signal
+load = builtins.__import__
+def loading(name, *more):
+    if name == "configurable_agents.cli.{module}":
+        os.kill(os.getpid(), signal.SIGINT)
+    return load(name, *more)
+builtins.__import__ = loading
+"""
+    ending = subprocess.run(
+        [sys.executable, "-c", interrupt + door("runs")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ending.returncode, ending.stdout, ending.stderr) == (130, "", "")
+
+
+def test_an_interrupt_that_is_ignored_stays_ignored():
+    """As in a shell script that runs a command with `&`."""
+    program = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {door('version')}"
+    seen = program.replace(
+        "agents_obs()", "import configurable_agents.cli.doors as d; d.leave_at_once_when_interrupted()"
+    )
+    seen += "; d.interruptible(); print(signal.getsignal(signal.SIGINT).name)"
+    ending = subprocess.run(
+        [sys.executable, "-c", seen], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ending.stdout == "SIG_IGN\n"
 
 
 def test_a_full_disk_under_standard_output_is_an_error():

@@ -24,6 +24,8 @@ NS = 1_000_000_000
         ("7d", 604_800),
         ("2w", 1_209_600),
         (" 5 M ", 300),
+        ("7d ago", 604_800),
+        ("15 m  AGO", 900),
     ],
 )
 def test_a_number_and_a_unit_count_back_from_now(text, seconds_ago):

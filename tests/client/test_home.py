@@ -77,6 +77,19 @@ def test_a_home_folder_of_nobody_is_said_to_be_unknown(
         Home.from_environment()
 
 
+def test_a_command_is_spelled_so_that_it_means_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Home.from_environment(tmp_path / "a folder")
+    start = "agents-obsd start"
+    monkeypatch.setenv(HOME_VARIABLE, str(other.folder))
+    assert other.command(start) == start
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    assert other.command(start) == f"agents-obsd start --home '{other.folder}'"
+    monkeypatch.setenv(HOME_VARIABLE, "~nobody-of-this-name/obs")
+    assert other.command(start) == f"agents-obsd start --home '{other.folder}'"
+
+
 def test_mlflow_is_where_its_variable_says_else_in_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Home.from_environment("/s").mlflow_uri == "sqlite:////s/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")

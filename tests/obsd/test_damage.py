@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from configurable_agents.client.control import find_daemon, repair_ledger, start_daemon, stop_daemon
-from configurable_agents.client.home import Home
+from configurable_agents.client.home import Home, ensure_private_folder
 from configurable_agents.client.reports import ReportClient, Scope
 from configurable_agents.errors import (
+    AgentsObsError,
     AlreadyRunningError,
     DaemonStartError,
     LedgerError,
@@ -376,6 +377,18 @@ def test_a_ledger_without_damage_is_not_repaired(home: Home, sample: Sample) -> 
 def test_there_is_nothing_to_repair_without_a_ledger(home: Home) -> None:
     with pytest.raises(NotFoundError, match="there is no ledger"):
         repair.repair(home)
+
+
+def test_a_repair_that_finds_nothing_to_save_leaves_nothing_behind(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTS_OBS_HOME", str(home.folder.parent))
+    ensure_private_folder(home.folder)
+    home.ledger.write_bytes(b"no ledger at all" * 4096)
+    with pytest.raises(AgentsObsError, match=f"agents-obsd start --fresh-ledger --home {home.folder}"):
+        repair.repair(home)
+    assert home.ledger.read_bytes() == b"no ledger at all" * 4096
+    assert [path.name for path in home.folder.glob("ledger.db?*")] == []
 
 
 def test_a_repair_waits_for_no_daemon_and_disturbs_none(daemon: Any, home: Home) -> None:

@@ -11,6 +11,7 @@ from configurable_agents.cli.options import HomeOption, JsonOption, home_of
 from configurable_agents.cli.program import Program
 from configurable_agents.cli.status import status
 from configurable_agents.client import control
+from configurable_agents.client.home import Home
 from configurable_agents.errors import DaemonUnavailableError
 from configurable_agents.version import __version__
 
@@ -81,14 +82,15 @@ def repair(*, as_json: JsonOption = False, home: HomeOption = None) -> None:
     The damaged file stays, under a name that says so. Run it while no daemon runs.
     A ledger in which no damage is found stays as it is.
     """
-    report = control.repair_ledger(home_of(home))
+    place = home_of(home)
+    report = control.repair_ledger(place)
     if as_json:
         terminal.show_json(report)
     else:
-        terminal.write_out(repair_text(report))
+        terminal.write_out(repair_text(report, place))
 
 
-def repair_text(report: dict[str, Any]) -> str:
+def repair_text(report: dict[str, Any], home: Home) -> str:
     if report["damage"] is None:
         return "no damage was found; the ledger stays as it is\n"
     lines = [
@@ -106,7 +108,7 @@ def repair_text(report: dict[str, Any]) -> str:
         lines.append(
             "events that workflows send again may be counted twice: their positions are lost in part"
         )
-    return "\n".join([*lines, "start the daemon with: agents-obsd start"]) + "\n"
+    return "\n".join([*lines, f"start the daemon with: {home.command('agents-obsd start')}"]) + "\n"
 
 
 app.command("status")(status)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from configurable_agents.cli.escape import one_line
-from configurable_agents.errors import AgentsObsError
+from configurable_agents.errors import AgentsObsError, OutputError
 
 DEBUG_VARIABLE = "AGENTS_OBS_DEBUG"
 
@@ -40,15 +40,19 @@ def run_program(program: Callable[[], None]) -> int:
         code = EXIT_UNEXPECTED
     else:
         code = EXIT_OK
-    settle_stdout()
-    return code
+    settled = settle_stdout()
+    return code or settled
 
 
 def replace_closed_streams() -> None:
-    """`>&-` leaves no stream at all. What goes nowhere must not end up in a socket that reuses its number."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - as long-lived as the process
+    """`>&-` leaves no stream at all. What goes nowhere must not end up in a socket that reuses its number.
+
+    To write to standard output is then an error, as it is for other programs.
+    """
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - as long-lived as the process
 
 
 def exit_code_of(ending: SystemExit) -> int:
@@ -78,12 +82,21 @@ def complain_of_defect(error: Exception) -> None:
     complain(f"unexpected {type(error).__name__}: {error}; this is a defect of agents-obs, {hint}")
 
 
-def settle_stdout() -> None:
-    """Flushes what is left; a reader that has gone away must not make Python complain at exit."""
+def settle_stdout() -> int:
+    """Flushes what is left; a reader that has gone away must not make Python complain at exit.
+
+    Returns the exit code that says so where that is an error.
+    """
     try:
         sys.stdout.flush()
-    except OSError:
+    except BrokenPipeError:
         silence_stdout()
+    except OSError as error:
+        silence_stdout()
+        failed = OutputError(f"cannot write to standard output: {error.strerror}")
+        complain(str(failed))
+        return failed.exit_code
+    return EXIT_OK
 
 
 def silence_stdout() -> None:

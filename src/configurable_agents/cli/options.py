@@ -15,7 +15,7 @@ from configurable_agents.cli.escape import printable
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import Scope
 
-RELATIVE_TIME = re.compile(r"(\d+)\s*([smhdw])", re.IGNORECASE)
+RELATIVE_TIME = re.compile(r"(\d+)\s*([smhdw])(\s+ago)?", re.IGNORECASE)
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 NS_PER_SECOND = 1_000_000_000
 UNIX_NS_MAX = 2**63 - 1
@@ -37,7 +37,7 @@ SinceOption = Annotated[
     typer.Option(
         "--since",
         metavar="TIME",
-        help="Only runs started since then: 90s, 15m, 24h, 7d ago, or 2026-11-22[T08:00[Z]] (local time).",
+        help="Only runs started since then: 90s, 15m, 24h or 7d ago, or 2026-11-22[T08:00[Z]] (local time).",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (docs/json.md) instead of a table.")]
@@ -144,7 +144,7 @@ def given(value: str | None, option: str, remedy: str) -> str:
 
 
 def parse_since(text: str, now_unix_ns: int) -> int:
-    """`15m` and the like count back from now; anything else is an ISO 8601 date or time.
+    """`15m` (or `15m ago`) and the like count back from now; anything else is an ISO 8601 date or time.
 
     Times without a zone are local. Raises `typer.BadParameter`, which is a usage error.
     """

@@ -9,10 +9,23 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from configurable_agents.errors import InvalidValueError
+from configurable_agents.cli.endings import silence_stdout
+from configurable_agents.errors import InvalidValueError, OutputError
 
 _UsageError: Any = typer.BadParameter.__base__
 """Typer keeps Click's exceptions under a private name; their base class is what it shows of them."""
+
+
+ECHO = "echo"
+"""The function with which Typer writes help; nothing of ours writes with it."""
+
+
+def comes_from_help(error: OSError) -> bool:
+    """Whether it was raised by what Typer writes to standard output itself."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_name == ECHO
 
 
 class Program(typer.Typer):
@@ -36,6 +49,16 @@ class Program(typer.Typer):
                 sys.exit(error.exit_code)
             end = "" if message.endswith((".", "?", "!")) else "."
             raise InvalidValueError(f"{message}{end} See: {command} --help") from error
+        except SystemExit as ending:
+            if not isinstance(ending.__context__, BrokenPipeError):
+                raise
+            silence_stdout()  # a reader of help that has had enough, which Typer takes for a failure
+            return None
+        except OSError as error:
+            if not comes_from_help(error):
+                raise
+            silence_stdout()
+            raise OutputError(f"cannot write to standard output: {error.strerror}") from error
         if isinstance(code, int) and code:
             sys.exit(code)
         return code

@@ -36,7 +36,8 @@ def purge(
     do not bring it back. It stays in the accounts as a number of events purged. A run in flight is refused.
     """
     wanted = given(run, "--run", "give a run id, or a unique beginning of one")
-    with sources.daemon(home_of(home)) as client:
+    place = home_of(home)
+    with sources.daemon(place) as client:
         accounts = AccountsClient(client)
         report = accounts.purge(wanted)
         confirm(question(report), is_sure=yes)
@@ -48,7 +49,8 @@ def purge(
     if as_json:
         terminal.show_json(purge_json(done, report, deleted))
     else:
-        terminal.write_out("".join(f"{line}\n" for line in lines(done, report, deleted, asked=mlflow)))
+        said = lines(done, report, deleted, asked=mlflow, stop=place.command("agents-obsd stop"))
+        terminal.write_out("".join(f"{line}\n" for line in said))
 
 
 def question(report: PurgeReport) -> str:
@@ -88,12 +90,12 @@ def purge_json(done: PurgeReport, before: PurgeReport, deleted: list[str]) -> di
     }
 
 
-def lines(done: PurgeReport, before: PurgeReport, deleted: list[str], *, asked: bool) -> list[str]:
+def lines(done: PurgeReport, before: PurgeReport, deleted: list[str], *, asked: bool, stop: str) -> list[str]:
     said = [f"purged run {printable(done.run_id)}: {plural(done.events, 'event')}"]
     if not done.bytes_removed:
         said.append(
             "somebody is reading the ledger, so its bytes are still in the write-ahead log; they go when"
-            " that is done, or with: agents-obsd stop"
+            f" that is done, or with: {stop}"
         )
     said += [f"deleted MLflow run {each}; `mlflow gc` erases it there for good" for each in deleted]
     if before.mlflow_run_id and before.mlflow_run_id not in deleted:

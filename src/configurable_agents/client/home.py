@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,10 @@ class Home:
         """Whether there is a socket to try. A folder that cannot be looked into has none."""
         return os.path.exists(self.socket)  # noqa: PTH110 - `Path.exists` raises where it may not look
 
+    def command(self, text: str) -> str:
+        """A command for this installation as it must be typed: with `--home` unless it is the default one."""
+        return command_for(self.folder, text)
+
     @property
     def ledger(self) -> Path:
         return self.folder / "ledger.db"
@@ -102,6 +107,15 @@ class Home:
     def mlflow_uri(self) -> str:
         """`MLFLOW_TRACKING_URI`, else a SQLite store in the folder."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.mlflow_database}"
+
+
+def command_for(folder: Path, text: str) -> str:
+    """`Home.command`, where only the folder is known."""
+    try:
+        is_default = Home.from_environment().folder == folder
+    except ConfigurationError:
+        is_default = False
+    return text if is_default else f"{text} --home {shlex.quote(os.fspath(folder))}"
 
 
 def _expanded(path: str | os.PathLike[str]) -> Path:

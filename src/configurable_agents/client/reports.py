@@ -152,7 +152,7 @@ class ReportClient:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DaemonUnavailableError(
                 f"the daemon in {self.home.folder} did not answer within {self._timeout_s:g} s;"
-                " see: agents-obsd status"
+                f" see: {self.home.command('agents-obsd status')}"
             )
         if code is grpc.StatusCode.UNAVAILABLE:
             return self.unavailable()
@@ -160,7 +160,8 @@ class ReportClient:
 
     def unavailable(self) -> DaemonUnavailableError:
         return DaemonUnavailableError(
-            f"no daemon is running in {self.home.folder}; start one with: agents-obsd start"
+            f"no daemon is running in {self.home.folder}; start one with:"
+            f" {self.home.command('agents-obsd start')}"
         )
 
 

@@ -34,7 +34,7 @@ def owning(home: Home) -> Iterator[None]:
             owner = _owner(file)
             raise AlreadyRunningError(
                 f"a daemon (pid {owner.get('pid', 'unknown')}) already runs in {home.folder}; stop it first:"
-                " agents-obsd stop"
+                f" {home.command('agents-obsd stop')}"
             ) from None
         try:
             _write_owner(file, home)

@@ -36,13 +36,19 @@ def repair(home: Home) -> dict[str, Any]:
     ensure_private_folder(home.folder)
     with owning(home):
         if not home.ledger.exists():
-            raise NotFoundError(f"there is no ledger in {home.folder}; `agents-obsd start` makes one")
+            raise NotFoundError(
+                f"there is no ledger in {home.folder}; `{home.command('agents-obsd start')}` makes one"
+            )
         found = damage_of(home.ledger)
         if not found:
             return {"damage": None, "ledger": str(home.ledger)}
         new = home.ledger.with_name(home.ledger.name + SALVAGED_SUFFIX)
         remove_ledger(new)
-        saved = salvage(_begun_aside(home.ledger) or home.ledger, new)
+        try:
+            saved = salvage(_begun_aside(home.ledger) or home.ledger, new)
+        except Exception:
+            remove_ledger(new)
+            raise
         aside = set_aside(home.ledger, replacement=new)
     return {"damage": found, "ledger": str(home.ledger), "set_aside": str(aside), **_report(saved)}
 

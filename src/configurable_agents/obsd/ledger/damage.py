@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from configurable_agents.client.home import command_for
 from configurable_agents.errors import LedgerDamagedError
 from configurable_agents.obsd import limits
 
@@ -67,9 +68,12 @@ def quick_check(connection: sqlite3.Connection, path: Path, *, is_over: Callable
 
 
 def damaged(path: Path, what: str) -> LedgerDamagedError:
+    repair, begin = (
+        command_for(path.parent, each) for each in ("agents-obsd repair", "agents-obsd start --fresh-ledger")
+    )
     return LedgerDamagedError(
-        f"{path} is damaged ({what}); it is left untouched. Save what can be read with `agents-obsd repair`,"
-        " or begin anew with `agents-obsd start --fresh-ledger`; both keep the damaged file"
+        f"{path} is damaged ({what}); it is left untouched. Save what can be read with `{repair}`, or begin"
+        f" anew with `{begin}`; both keep the damaged file"
     )
 
 

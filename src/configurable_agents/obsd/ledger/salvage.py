@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from configurable_agents.client.home import command_for
 from configurable_agents.errors import LedgerDamagedError
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.disk import files_of
@@ -96,9 +97,8 @@ def salvage(source: Path, target: Path) -> Salvage:
         for table in _tables(new):
             found.tables[table.name] = _save_table(old, new, table)
         if not any(outcome.saved for outcome in found.tables.values()):
-            raise LedgerDamagedError(
-                f"nothing can be read of {source}; begin anew with `agents-obsd start --fresh-ledger`"
-            )
+            begin = command_for(source.parent, "agents-obsd start --fresh-ledger")
+            raise LedgerDamagedError(f"nothing can be read of {source}; begin anew with `{begin}`")
         new.execute("BEGIN")
         found.stand_ins = _put_stand_ins(new)
         _settle_runs(new, found)
