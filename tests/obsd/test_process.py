@@ -163,6 +163,7 @@ def test_what_an_address_would_take_for_something_else_may_be_in_the_path(
 ) -> None:
     folder = home.folder / name
     folder.mkdir(mode=0o700)
+    (folder / "agents-obsd.toml").write_text("mlflow_enabled = false\n")
     odd = Home.from_environment(folder)
     until_ready(run_daemon(odd))
     assert odd.socket.is_socket()
