@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configurable_agents.cli import figures
+from configurable_agents.observability.cost_summary import format_usd
 from configurable_agents.observability.known_cost import NO_COST, KnownCost
 
 
@@ -63,6 +64,24 @@ def test_amounts_of_one_column_share_the_decimals_its_smallest_amount_needs():
     assert figures.dollar_decimals([3_400_000, 12_410_000_000]) == 4
     assert figures.dollar_decimals([34, 12_410_000_000]) == 6
     assert figures.dollars(1_204_100_000_000, 2) == "$1,204.10"
+
+
+def test_amounts_are_rounded_half_up_from_the_integer_wherever_they_are_shown():
+    """None of these is a float: 0.02175 and 0.15055 are less than they look as one, 0.07735 is more."""
+    for nanos, shown in (
+        (21_750_000, "$0.0218"),
+        (21_650_000, "$0.0217"),
+        (150_550_000, "$0.1506"),
+        (77_350_000, "$0.0774"),
+        (77_349_999, "$0.0773"),
+        (77_350_001, "$0.0774"),
+        (999_950_000, "$1.0000"),
+    ):
+        assert figures.dollars(nanos, 4) == format_usd(nanos) == shown
+        assert format_usd(-nanos) == f"-{shown}"
+    assert figures.dollars(1_005_000_000, 2) == format_usd(1_005_000_000) == "$1.01"
+    assert figures.dollars(9_007_199_254_740_993_000, 6) == "$9,007,199,254.740993"
+    assert (format_usd(0), format_usd(99_999), format_usd(1)) == ("$0.00", "$0.000099999", "$0.000000001")
 
 
 def test_an_amount_too_small_to_show_is_not_shown_as_zero():

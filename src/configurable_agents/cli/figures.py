@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from configurable_agents.observability import known_cost
-from configurable_agents.observability.cost_summary import usd
+from configurable_agents.observability.cost_summary import rounded_usd
 from configurable_agents.observability.known_cost import LOWER_BOUND_SIGN, KnownCost, KnownTokens
 
 UNKNOWN = known_cost.UNKNOWN
@@ -126,7 +126,7 @@ def dollars(nanos: int, decimals: int) -> str:
     """`$1,204.10`; an amount too small for the decimals shows as smaller than the least of them."""
     if nanos < 0:
         return f"-{dollars(-nanos, decimals)}"
-    text = f"${usd(nanos):,.{decimals}f}"
+    text = rounded_usd(nanos, decimals)
     if nanos and not any(digit in text for digit in "123456789"):
         return f"<${10**-decimals:.{decimals}f}"
     return text

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from configurable_agents.core.schema import Gate, Gates
 from configurable_agents.errors import GateFailedError
-from configurable_agents.observability.cost_summary import CostSummary, plural
+from configurable_agents.observability.cost_summary import CostSummary, plural, rounded_usd
 from configurable_agents.observe import Run
 from configurable_agents.telemetry import NANOS_PER_USD
 
@@ -37,7 +37,11 @@ class GateKeeper:
                 summary = self._run.cost_summary()
                 spent = summary.totals.cost_nanos / NANOS_PER_USD
                 if spent >= gate.max:
-                    self._cross(gate, f"${spent:.6f} of cost_usd is spent and the gate is at {gate.max:g}")
+                    self._cross(
+                        gate,
+                        f"{rounded_usd(summary.totals.cost_nanos, 6)} of cost_usd is spent"
+                        f" and the gate is at {gate.max:g}",
+                    )
                 elif self._gates.on_fail == "fail" and _unknown_calls(gate, summary):
                     self._tell_unknown(gate, summary)
 

@@ -16,9 +16,12 @@ from configurable_agents.telemetry import NANOS_PER_USD, PriceStatus, Usage
 
 NO_TOKENS = Usage()
 
+USD_DECIMALS = 9
+"""Of an exact amount: it is whole nano-dollars."""
+
 
 def usd(nanos: int) -> float:
-    """Nano-dollars as float dollars, for display and for public figures ending in `_usd`."""
+    """Nano-dollars as float dollars, for public figures ending in `_usd`."""
     return nanos / NANOS_PER_USD
 
 
@@ -297,10 +300,16 @@ def format_usd(nanos: int) -> str:
     """Dollars with as many decimals as the amount needs: `$12.41`, `$0.0034`, `$0.00` for zero only."""
     if nanos == 0:
         return "$0.00"
-    dollars = usd(nanos)
-    if abs(dollars) >= 1:
-        return f"${dollars:,.2f}"
-    return f"${dollars:.4f}" if abs(dollars) >= 0.0001 else f"${dollars:.9f}".rstrip("0")
+    if abs(nanos) >= NANOS_PER_USD:
+        return rounded_usd(nanos, 2)
+    return rounded_usd(nanos, 4) if abs(nanos) >= 100_000 else rounded_usd(nanos, USD_DECIMALS).rstrip("0")
+
+
+def rounded_usd(nanos: int, decimals: int) -> str:
+    """`$1,204.10`, `-$0.0217`: made in integers and rounded half away from zero, as all amounts shown."""
+    unit = 10 ** (USD_DECIMALS - decimals)
+    whole, part = divmod((2 * abs(nanos) + unit) // (2 * unit), 10**decimals)
+    return f"{'-' if nanos < 0 else ''}${whole:,}.{part:0{decimals}d}"
 
 
 def percent_below(percent: float) -> str:
