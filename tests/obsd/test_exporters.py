@@ -10,12 +10,14 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from configurable_agents.cli.render.status import lag
 from configurable_agents.client.emitter import Emitter
 from configurable_agents.client.home import Home
 from configurable_agents.client.reports import ReportClient
@@ -228,22 +230,29 @@ async def test_finishing_does_not_wait_for_a_worker_that_hangs(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        (Settings(mlflow_enabled=False), "switched off by the setting mlflow_enabled"),
-        (Settings(), "pip install 'agents-obs[daemon]'"),
-    ],
-)
 async def test_without_mlflow_the_exporter_says_why_it_is_stopped(
-    home: Home, book: Any, monkeypatch: pytest.MonkeyPatch, settings: Settings, reason: str
+    home: Home, book: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    supervisor = ExportSupervisor(home, settings, book.ledger, WriterThread(lambda _: None))
+    supervisor = ExportSupervisor(home, Settings(), book.ledger, WriterThread(lambda _: None))
     await supervisor.run()
     status = supervisor.status()
     assert status.state == "stopped"
-    assert reason in status.last_error
+    assert "pip install 'agents-obs[daemon]'" in status.last_error
+    await supervisor.finish()
+
+
+@pytest.mark.anyio
+async def test_an_exporter_that_is_switched_off_is_disabled_and_complains_of_nothing(
+    home: Home, book: Any
+) -> None:
+    settings = Settings(mlflow_enabled=False)
+    supervisor = ExportSupervisor(home, settings, book.ledger, WriterThread(lambda _: None))
+    await supervisor.run()
+    status = supervisor.status()
+    assert (status.state, status.last_error, supervisor.has_work) == ("disabled", "", False)
+    assert lag(replace(status, events_waiting=3, runs_waiting=1)) == "disabled, nothing is on its way there"
+    assert lag(replace(status, state="idle", events_waiting=3)) == "3 events waiting"
     await supervisor.finish()
 
 

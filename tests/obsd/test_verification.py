@@ -44,6 +44,9 @@ class Accounts:
         self._status = ExporterStatus(NAME, tracking_uri, "idle")
         self.between: Callable[[], object] = lambda: None
 
+    def be(self, state: str) -> None:
+        self._status = replace(self._status, state=state)
+
     def balance(self, scope: Scope) -> Balance:
         found = self._book.ask(expectations.balance, scope, self._status)
         return account_messages.balance_from_message(account_messages.balance_to_message(found))
@@ -142,6 +145,18 @@ def test_what_was_exported_in_order_is_found_as_it_should_be(
     assert found.balance.events_exported == found.balance.events_committed == 16 * 3 + 1 + 5 + 7
     assert list(lines(found))[-1] == "balanced: MLflow holds what the ledger says it does"
     assert place.verify(Scope(run_id="odd")).runs_compared == 1
+
+
+def test_nothing_is_claimed_about_an_mlflow_that_nothing_was_exported_to(
+    place: Place, whole_run: Any
+) -> None:
+    place.book.commit(whole_run())
+    place.accounts.be("disabled")
+    found = place.verify()
+    assert (found.findings, found.to_json()["exporter_state"]) == ([], "disabled")
+    said = list(lines(found))
+    assert said[-1] == "the ledger adds up; no run of it was exported, so nothing is said about MLflow"
+    assert "mlflow is disabled by the setting mlflow_enabled: nothing is on its way there" in said
 
 
 def test_an_event_that_is_not_exported_yet_is_waiting_and_not_missing(place: Place, whole_run: Any) -> None:

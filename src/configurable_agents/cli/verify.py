@@ -22,6 +22,7 @@ from configurable_agents.client.accounts import AccountsClient
 from configurable_agents.client.reports import Scope
 from configurable_agents.errors import AccountsDifferError
 from configurable_agents.observability.cost_summary import plural
+from configurable_agents.wire.report_records import DISABLED
 
 if TYPE_CHECKING:
     from configurable_agents.observability.mlflow_runs import FoundRun, MlflowRuns
@@ -174,6 +175,8 @@ def lines(found: Verification) -> Iterator[str]:
     )
     if balance.state == "stopped":
         yield f"{balance.exporter} is stopped: see agents-obs status"
+    if balance.state == DISABLED:
+        yield f"{balance.exporter} is disabled by the setting mlflow_enabled: nothing is on its way there"
     where = without_password(balance.tracking_uri)
     counts = f"{plural(found.runs_compared, 'run')} and {plural(found.points_compared, 'point')}"
     yield f"compared {counts} with {where}"
@@ -183,5 +186,9 @@ def lines(found: Verification) -> Iterator[str]:
         yield f"{finding.kind}: {finding.run_id or 'ledger'}: {finding.what}; {finding.to_do}"
     if found.finding_count > len(found.findings):
         yield f"and {found.finding_count - len(found.findings):,} more findings; narrow it down with --run"
-    if not found.finding_count:
+    if found.finding_count:
+        return
+    if found.runs_compared:
         yield "balanced: MLflow holds what the ledger says it does"
+    else:
+        yield "the ledger adds up; no run of it was exported, so nothing is said about MLflow"

@@ -141,6 +141,7 @@ class Verification:
             "balanced": not self.finding_count,
             **shown,
             "exporter": self.balance.exporter,
+            "exporter_state": self.balance.state,
             "runs_compared": self.runs_compared,
             "runs_without_rows": self.runs_without_rows,
             "points_compared": self.points_compared,

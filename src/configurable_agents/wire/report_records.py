@@ -11,6 +11,9 @@ from configurable_agents.runtime.past_runs import LiveRun
 NOTE_KEY = "agents-obs-note"
 """Trailing metadata of an answer: what its reader should know of where it comes from."""
 
+DISABLED = "disabled"
+"""State of an exporter that is switched off."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -28,7 +31,7 @@ class ExporterStatus:
     name: str
     target: str
     state: str
-    """`starting`, `idle`, `exporting`, `retrying` or `stopped`."""
+    """`starting`, `idle`, `exporting`, `retrying`, `stopped` (it cannot work) or `DISABLED`."""
     events_exported: int = 0
     events_waiting: int = 0
     events_set_aside: int = 0
@@ -39,6 +42,11 @@ class ExporterStatus:
     last_error: str = ""
     runs_waiting: int = 0
     """Runs that are over and not yet exported as final."""
+
+    @property
+    def is_disabled(self) -> bool:
+        """Nothing is meant to be exported: what it waits for is not on its way."""
+        return self.state == DISABLED
 
     @property
     def events_accounted(self) -> int:

@@ -163,6 +163,8 @@ def exporter_facts(exporter: ExporterStatus) -> Iterator[Fact]:
 
 
 def lag(exporter: ExporterStatus) -> str:
+    if exporter.is_disabled:
+        return "disabled, nothing is on its way there"
     runs = f", {plural(exporter.runs_waiting, 'run')} not final there" if exporter.runs_waiting else ""
     return f"{plural(exporter.events_waiting, 'event')} waiting{runs}"
 

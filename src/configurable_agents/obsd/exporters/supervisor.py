@@ -23,7 +23,7 @@ from configurable_agents.obsd.exporters.protocol import ExportOutcome, ExportReq
 from configurable_agents.obsd.lifecycle import Write
 from configurable_agents.obsd.limits import EXPORT_LINE_BYTES_MAX
 from configurable_agents.obsd.records import Ledger
-from configurable_agents.wire.report_records import ExporterStatus
+from configurable_agents.wire.report_records import DISABLED, ExporterStatus
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +108,11 @@ class ExportSupervisor:
         """Exports until it is cancelled, or `finish` has had its last export."""
         known = await self._write(self._ledger.exporter_state, NAME)
         self._cursor, self._last_success_unix_ns = known
+        if not self._enabled:
+            self._state = DISABLED
+            _log.info("exporter=%s disabled by the setting mlflow_enabled", NAME)
+            self._finished.set()
+            return
         reason = self._why_not()
         if reason:
             self._state, self._last_error = "stopped", reason
@@ -141,8 +146,6 @@ class ExportSupervisor:
             await self._finished.wait()
 
     def _why_not(self) -> str:
-        if not self._enabled:
-            return "switched off by the setting mlflow_enabled"
         if importlib.util.find_spec("mlflow") is None:
             return "MLflow is not installed; install it: pip install 'agents-obs[daemon]'"
         return ""
