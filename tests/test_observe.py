@@ -541,6 +541,24 @@ def test_an_estimator_that_fails_costs_one_warning_and_no_call(
     assert [call.usage for call in recorder.calls] == [None] * 3
 
 
+@pytest.mark.parametrize(
+    ("name", "status"), [("ok", Status.OK), ("error", Status.ERROR), ("cancelled", Status.CANCELLED)]
+)
+def test_an_ending_may_be_given_by_its_name(
+    run: Run, recorder: MemoryRecorder, name: Any, status: Status
+) -> None:
+    figures = run.track_call("openai", "gpt-4o", status=name, error_type="RateLimitError")
+    run.record_node("node", started_unix_ns=1, duration_ns=1, status=name)
+    assert (recorder.calls[0].status, recorder.nodes[0].status) == (status, status)
+    assert "status_unusable" not in figures["anomalies"]
+
+
+def test_no_other_name_is_an_ending(run: Run) -> None:
+    for name in ("running", "interrupted", "OK", ""):
+        with pytest.raises(InvalidValueError, match='status must be "ok", "error" or "cancelled"'):
+            run.record_node("node", started_unix_ns=1, duration_ns=1, status=name)  # type: ignore[arg-type]
+
+
 def test_arguments_that_cannot_be_used_are_left_out_and_named(run: Run, recorder: MemoryRecorder) -> None:
     with profile_node("node"):
         figures = run.track_call(
@@ -710,7 +728,7 @@ def test_a_child_measured_elsewhere_leaves_the_self_time_of_the_node_that_runs(
         {"parent_span_id": -1},
         {"span_id": 5, "parent_span_id": 5},
         {"status": Status.RUNNING},
-        {"status": "ok"},
+        {"status": "done"},
         {"status": True},
         {"error_type": None},
         {"attempt": 0},

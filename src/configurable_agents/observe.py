@@ -20,7 +20,7 @@ from contextvars import Token
 from dataclasses import replace
 from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast, overload
 from weakref import WeakSet
 
 from configurable_agents.errors import InvalidValueError
@@ -77,6 +77,9 @@ if TYPE_CHECKING:  # pricing is loaded by the first LLM call, the client by the 
     from configurable_agents.runtime.tracked_stream import TrackedAsyncStream, TrackedStream
 
 __all__ = ["Run", "RunContext", "carry", "current_run", "observe_run"]
+
+EndingName: TypeAlias = Literal["ok", "error", "cancelled"]
+"""`Status.label` of what a call or an execution can end with."""
 
 UNREADABLE_CALL = "unreadable_call"
 
@@ -271,7 +274,7 @@ class Run:
         time_to_first_token_ns: int = 0,
         service_tier: str = "",
         batch: bool = False,
-        status: Status = Status.OK,
+        status: Status | EndingName = Status.OK,
         error_type: str = "",
         attempt: int = 1,
         span_id: int | str | None = None,
@@ -282,7 +285,8 @@ class Run:
 
         `response` is the SDK's object or its dict; prompts and completions are not kept. An empty
         `provider` or `model` is taken from the response. The call belongs to the node that runs now, unless
-        `span_id` and `node_id` say otherwise. Without `started_unix_ns` the call ended now.
+        `span_id` and `node_id` say otherwise. Without `started_unix_ns` the call ended now. A call that
+        failed is recorded without a response: `status="error"`, with the name of its error in `error_type`.
 
         The result has `input_tokens`, `output_tokens`, `total_tokens`, `cost_usd` (each `None` when not
         known), `provider`, `model`, `price_status`, `anomalies` and `call_id`, among others. Never raises: an
@@ -422,7 +426,7 @@ class Run:
         duration_ns: int,
         span_id: int | str | None = None,
         parent_span_id: int | str = NO_SPAN,
-        status: Status = Status.OK,
+        status: Status | EndingName = Status.OK,
         error_type: str = "",
         attempt: int = 1,
     ) -> int:

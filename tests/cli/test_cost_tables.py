@@ -58,6 +58,10 @@ def test_a_name_with_line_ends_stays_on_its_line():
     assert as_markdown(grouped("a\nb | c")).count("\n") == 7
 
 
+def test_markdown_of_no_calls_claims_no_coverage():
+    assert as_markdown(GroupedCosts(("node",), (), CallTotals())).endswith("\n\nNo LLM call was recorded.\n")
+
+
 def test_markdown_has_a_total_and_says_what_it_does_not_cover():
     text = as_markdown(grouped("a|b"))
     assert "| a\\|b | 2 | 13 | $1.234567891 |" in text

@@ -210,6 +210,16 @@ def test_markdown_lets_no_name_be_markup():
     )
 
 
+def test_a_name_of_nothing_is_said_in_one_sentence_with_what_there_is_once():
+    from configurable_agents.cli.diff import both
+
+    empty = "the ledger is empty"
+    said = both(f"no experiment is called 'a'; {empty}", f"no run is called 'a'; {empty}")
+    assert said == f"no experiment is called 'a' and no run is called 'a'; {empty}"
+    said = both("no experiment is called 'a'; there are: x", "no run is called 'a'; the newest are: r")
+    assert said == "no experiment is called 'a' and no run is called 'a'; there are: x; the newest are: r"
+
+
 def test_the_command_compares_real_runs_and_says_by_its_exit_code_what_grew(daemon, eventually, capsys):
     from configurable_agents.cli.app import app
     from configurable_agents.cli.endings import run_program

@@ -87,7 +87,12 @@ def test_a_workflow_with_every_key_of_the_format_loads_without_a_warning(tmp_pat
         ('"{item} {index}"', '"{item} {idx}"', 21, "nothing fills {idx}"),
         ('{hint: "{state.score}"}', '{hint: "{state.scores}"}', 15, "nodes[0].inputs.hint: nothing fills {scores}"),
         ("id: rate", "id: write", 20, "another node is called 'write' too"),
-        ("id: rate", "id: 7up", 20, "nodes[1].id: "),
+        ("id: rate", "id: 7up", 20, "nodes[1].id: '7up' cannot be used; use letters, digits, _ and -, with a letter first"),
+        ("id: rate", f"id: {'x' * 129}", 20, "nodes[1].id: has more than 128 characters"),
+        ('python: "a.b:rate"', 'python: "a.b:rate; rm"', 20, "nodes[1].python: 'a.b:rate; rm' cannot be used; write package.module:function"),
+        ("max_retries: 3", "max_retries: often", 34, "config.execution.max_retries: expected a whole number, not 'often'"),
+        ("temperature: 0.7", "temperature: hot", 33, "config.llm.temperature: expected a number, not 'hot'"),
+        ("stream: true", "stream: perhaps", 33, "config.llm.stream: expected true or false, not 'perhaps'"),
         ('python: "a.b:rate"', 'python: "a.b:rate", prompt: hi', 20, "a node has either a prompt or python"),
         ('"a.b:d"]', '"a.b:c"]', 19, "the tool 'a.b:c' is given twice"),
         ("to: [write, rate]", "to: [write, rat]", 24, "there is no node 'rat'; did you mean 'rate'?"),
@@ -148,6 +153,16 @@ def test_all_problems_are_said_at_once_in_the_order_of_the_file(tmp_path: Path) 
 )
 def test_what_is_no_workflow_is_refused(tmp_path: Path, text: str, said: str) -> None:
     assert any(said in problem for problem in problems_of(tmp_path, text))
+
+
+def test_a_list_that_must_not_be_empty_is_said_to_be(tmp_path: Path) -> None:
+    text = 'schema_version: "1.0"\nflow: {name: x}\nstate: {fields: {}}\nnodes: []\nedges: []\n'
+    assert "4: nodes: is empty; at least one is needed" in problems_of(tmp_path, text)
+
+
+def test_an_alias_of_what_it_is_in_is_refused(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, "a: &a [*a]\n")
+    assert problem.endswith(" is nested too deeply, or a part of it is an alias of what it is in")
 
 
 def test_aliases_cannot_unfold_without_end(tmp_path: Path) -> None:

@@ -208,11 +208,11 @@ def test_a_file_in_the_place_of_the_state_folder_is_a_clear_error(home: Home, ru
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("mlflow_enabeld = false", "did you mean 'mlflow_enabled'?"),
-        ("[mlflow]\nenabled = 1", "mlflow_enabled must be of type bool, not int"),
+        ("mlflow_enabeld = false", "did you mean [mlflow] enabled?"),
+        ("[mlflow]\nenabled = 1", "[mlflow] enabled must be true or false, not 1"),
         ("no toml", "is not TOML"),
-        ("port = 4317", "there are: mlflow_enabled, mlflow_tracking_uri, grpc_reflection"),
-        ("[mlflow]\ntracking_uri = ['x']", "must be of type str, not list"),
+        ("port = 4317", "there are: [mlflow] enabled, [mlflow] tracking_uri, [grpc] reflection"),
+        ("[mlflow]\ntracking_uri = ['x']", 'must be a text (in quotes), not ["x"]'),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_a_clear_error(

@@ -62,11 +62,17 @@ def test_the_defaults_are_what_the_documentation_says() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (Settings(retention_raw="two weeks"), "agents-obsd.toml: retention_raw must be a whole number"),
-        (Settings(retention_totals="999999d"), "agents-obsd.toml: retention_totals must be at most"),
-        (Settings(disk_reserve="1"), "agents-obsd.toml: disk_reserve must be"),
-        (Settings(retention_raw="500d"), "retention_raw (500d) is longer than retention_totals (400d)"),
-        (Settings(retention_raw="off"), "retention_raw (off) is longer than retention_totals (400d)"),
+        (Settings(retention_raw="two weeks"), "agents-obsd.toml: [retention] raw must be a whole number"),
+        (Settings(retention_totals="999999d"), "agents-obsd.toml: [retention] totals must be at most"),
+        (Settings(disk_reserve="1"), "agents-obsd.toml: [disk] reserve must be"),
+        (
+            Settings(retention_raw="500d"),
+            "agents-obsd.toml: [retention] raw (500d) is longer than [retention] totals (400d)",
+        ),
+        (
+            Settings(retention_raw="off"),
+            "agents-obsd.toml: [retention] raw (off) is longer than [retention] totals (400d)",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(settings: Settings, expected: str) -> None:

@@ -106,6 +106,16 @@ class TestWithoutADaemon:
         assert line.startswith("error: no daemon")
         assert "agents-obsd start" in line
 
+    def test_the_hint_names_the_folder_that_was_asked_for(self, tmp_path):
+        result = run(*AGENTS_OBS, "runs", "--home", str(tmp_path / "other"), AGENTS_OBS_HOME=str(tmp_path))
+        assert only_line(result.stderr).endswith(f"agents-obsd start --home {tmp_path}/other")
+
+    def test_a_group_that_lists_without_a_command_takes_a_folder_too(self, tmp_path):
+        assert run(*AGENTS_OBS, "dead-letters", "--home", str(tmp_path)).returncode == 3
+        result = run(*AGENTS_OBS, "dead-letters", "--home", str(tmp_path), "list")
+        assert result.returncode == 2
+        assert "give it after the command: dead-letters list --home" in only_line(result.stderr)
+
     def test_json_does_not_change_that(self, tmp_path):
         result = run(*AGENTS_OBS, "cost-report", "--json", "--home", str(tmp_path))
         assert (result.returncode, result.stdout) == (3, "")

@@ -452,3 +452,5 @@ def test_a_response_without_usage_says_what_it_was_instead() -> None:
     assert price_of("openai", "gpt-4o", None).reason == "the response carried no usage"
     failed = price_of("openai", "gpt-4o", None, anomalies=read_usage({"error": {"code": 429}}).anomalies)
     assert failed.reason == "the response carried no usage: error_response"
+    mistaken = price_of("openai", "gpt-4o", None, anomalies=("duration_ns_unusable",))
+    assert mistaken.reason == "the response carried no usage"

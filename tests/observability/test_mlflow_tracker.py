@@ -545,3 +545,13 @@ def test_without_mlflow_the_error_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "pip install 'agents-obs[daemon]'" in done.stdout
+
+
+def test_what_mlflow_says_is_cut_behind_a_sentence_or_a_word() -> None:
+    from configurable_agents.observability.mlflow_tracker import ERROR_CHARS_MAX, shortened
+
+    assert shortened("No such store.") == "No such store."
+    assert shortened(f"It is old. {'Use another one ' * 30}See https://example.org/x") == "It is old."
+    cut = shortened("word " * 100)
+    assert cut.endswith("word …")
+    assert len(cut) <= ERROR_CHARS_MAX

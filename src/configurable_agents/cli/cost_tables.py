@@ -19,6 +19,8 @@ FORMULA_SIGNS = ("=", "+", "-", "@")
 """Spreadsheets run cells that begin with one of these, blanks before it or not."""
 REST = "(others)"
 
+NO_CALLS = "No LLM call was recorded."
+
 CSV_FIGURES = (
     *("calls", "failed_calls", "merged_calls", *TOKEN_CLASSES, "total_tokens", "cost_usd", "cost_nanos"),
     *("priced_calls", "stated_calls", "free_calls", "unpriced_calls", "no_usage_calls", "unpriced_tokens"),
@@ -85,7 +87,7 @@ def as_markdown(grouped: GroupedCosts) -> str:
         *(row([*map(markdown_text, names), *cells(group)]) for names, group in named_groups(grouped)),
         row(["**total**", *("" for _ in grouped.by[1:]), *cells(CostGroup((), grouped.totals))]),
         "",
-        markdown_text(grouped.totals.coverage_sentence()),
+        markdown_text(grouped.totals.coverage_sentence() if grouped.totals.calls else NO_CALLS),
     ]
     return "\n".join(lines) + "\n"
 

@@ -38,13 +38,18 @@ ExporterOption = Annotated[
 
 
 @dead_letters.callback(invoke_without_command=True)
-def main(context: typer.Context) -> None:
+def main(context: typer.Context, *, home: HomeOption = None) -> None:
     """Events that MLflow would not take, with the reasons. Without a command: list.
 
     They count as set aside until they are retried or dropped; the ledger has them in any case.
     """
     if context.invoked_subcommand is None:
-        listed()
+        listed(home=home)
+    elif home is not None:
+        raise typer.BadParameter(
+            f"give it after the command: dead-letters {context.invoked_subcommand} --home …",
+            param_hint="'--home'",
+        )
 
 
 @dead_letters.command("list")

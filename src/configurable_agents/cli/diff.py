@@ -156,9 +156,16 @@ def scope_named(client: ReportClient, name: str) -> Scope:
         try:
             run_id = client.runs(Scope(run_id=name), limit=1)[0][0].run_id
         except NotFoundError as no_run:
-            raise NotFoundError(f"{no_experiment}; and {no_run}") from no_run
+            raise NotFoundError(both(str(no_experiment), str(no_run))) from no_run
         return Scope(run_id=run_id)
     return Scope(experiment=name)
+
+
+def both(no_experiment: str, no_run: str) -> str:
+    """Two sentences as one, with what there is instead after both, and said once."""
+    first, _, experiments = no_experiment.partition("; ")
+    second, _, runs = no_run.partition("; ")
+    return "; ".join(dict.fromkeys((f"{first} and {second}", experiments, runs)))
 
 
 def runs_of(ask: TimelineClient, scope: Scope, name: str) -> list[PastRun]:

@@ -31,6 +31,10 @@ ITERATIONS_MAX = 10_000
 LOOP_ITERATIONS_DEFAULT = 10
 
 
+ID_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]*$"
+FUNCTION_PATTERN = r"^[\w.]+:[\w.]+$"
+
+
 class Part(BaseModel):
     """Any part of a workflow: unknown keys are errors, nothing changes after loading."""
 
@@ -144,11 +148,11 @@ def _as_tool(value: Any) -> Any:
 
 
 class Node(Part):
-    id: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=128)
+    id: str = Field(pattern=ID_PATTERN, max_length=128)
     name: str = ""
     description: str = ""
     prompt: str | None = None
-    python: str | None = Field(None, pattern=r"^[\w.]+:[\w.]+$")
+    python: str | None = Field(None, pattern=FUNCTION_PATTERN)
     inputs: dict[str, Any] = {}
     outputs: list[str] = []
     output_schema: OutputSchema | None = None
@@ -382,6 +386,17 @@ EXPECTED = {
     "dict_type": "a mapping of names to values",
     "list_type": "a list",
     "string_type": "text (in quotes)",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+}
+PATTERNS = {
+    ID_PATTERN: "use letters, digits, _ and -, with a letter first",
+    FUNCTION_PATTERN: "write package.module:function",
 }
 PROBLEM_LENGTH_MAX = 300
 
@@ -395,11 +410,22 @@ def _problem(detail: dict[str, Any], data: Any) -> Problem:
         return Problem(place[:-1], f"{place[-1]} is missing")
     if kind in ("value_error", "assertion_error"):
         return Problem(place, str(detail["ctx"]["error"]))
+    return Problem(place, _plainly(detail)[:PROBLEM_LENGTH_MAX])
+
+
+def _plainly(detail: dict[str, Any]) -> str:
+    """What pydantic says of a value, in the words of this format."""
+    kind, given, limits = detail["type"], detail.get("input"), detail.get("ctx", {})
     if kind in EXPECTED:
-        return Problem(place, f"expected {EXPECTED[kind]}, not {detail.get('input')!r}"[:PROBLEM_LENGTH_MAX])
-    given = detail.get("input")
+        return f"expected {EXPECTED[kind]}, not {given!r}"
+    if kind == "too_short":
+        return "is empty; at least one is needed"
+    if kind == "string_too_long":
+        return f"has more than {limits['max_length']} characters"
+    if kind == "string_pattern_mismatch":
+        return f"{given!r} cannot be used; {PATTERNS[limits['pattern']]}"
     shown = f", not {given!r}" if isinstance(given, str | int | float | bool) or given is None else ""
-    return Problem(place, f"{_lower(detail['msg'])}{shown}")
+    return f"{_lower(detail['msg'])}{shown}"
 
 
 def _place_in(data: Any, loc: Place) -> Place:

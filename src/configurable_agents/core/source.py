@@ -90,7 +90,11 @@ def parse_source(text: str, *, name: str, folder: Path | None = None) -> Source:
         data = _read(text, name, lines)
     except yaml.MarkedYAMLError as error:
         raise WorkflowInvalidError((_yaml_sentence(error, name),)) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise WorkflowInvalidError(
+            (f"{name}: is nested too deeply, or a part of it is an alias of what it is in",)
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:
         detail = " ".join(str(error).split())
         raise WorkflowInvalidError((f"{name}: not readable as YAML: {detail}",)) from error
     return Source(name, data, lines, folder)

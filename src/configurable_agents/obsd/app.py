@@ -28,7 +28,7 @@ from configurable_agents.errors import AlreadyRunningError, DaemonStartError, Le
 from configurable_agents.obsd import limits
 from configurable_agents.obsd.accounts import AccountsServicer, add_accounts
 from configurable_agents.obsd.completion import to_its_end
-from configurable_agents.obsd.config import Settings, load_settings
+from configurable_agents.obsd.config import FILE_NAME, Settings, load_settings
 from configurable_agents.obsd.dead_letters import DeadLetterOffice
 from configurable_agents.obsd.disk import DiskGuard
 from configurable_agents.obsd.exporters.supervisor import NAME as EXPORTER_NAME
@@ -98,7 +98,7 @@ async def serve(home: Home, *, ready: Callable[[], None], fresh_ledger: bool = F
         aside = begin_afresh(home.ledger) if fresh_ledger else None
         if aside is not None:
             _log.warning("the damaged ledger is set aside as %s", aside)
-        await _serve_owned(home, settings, storage_policy(settings), ready, stop)
+        await _serve_owned(home, settings, storage_policy(settings, home.folder / FILE_NAME), ready, stop)
 
 
 async def _serve_owned(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from dataclasses import dataclass, fields
 from typing import Any
@@ -65,10 +66,19 @@ def _checked(path: str, name: str, value: object) -> object:
     kinds = {field.name: type(field.default) for field in fields(Settings)}
     if name not in kinds:
         near = difflib.get_close_matches(name, kinds, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(kinds)}"
-        raise ConfigurationError(f"{path}: there is no setting {name!r}; {hint}")
+        hint = f"did you mean {spelled(near[0])}?" if near else f"there are: {', '.join(map(spelled, kinds))}"
+        raise ConfigurationError(f"{path}: there is no setting {spelled(name)}; {hint}")
     if type(value) is not kinds[name]:
         raise ConfigurationError(
-            f"{path}: {name} must be of type {kinds[name].__name__}, not {type(value).__name__}"
+            f"{path}: {spelled(name)} must be {KINDS[kinds[name]]}, not {json.dumps(value, default=str)}"
         )
     return value
+
+
+KINDS: dict[type, str] = {bool: "true or false", str: "a text (in quotes)"}
+
+
+def spelled(name: str) -> str:
+    """A setting as it is written into the file: `[mlflow] enabled` for `mlflow_enabled`."""
+    section, separator, key = name.partition("_")
+    return f"[{section}] {key}" if separator else name

@@ -209,8 +209,8 @@ def _no_usage(anomalies: Collection[str]) -> Price:
     garbled = [code for code in anomalies if code in codes.USAGE_UNKNOWN_CODES]
     if garbled:
         reason = f"the usage of the response cannot be used: {', '.join(garbled)}"
-    elif anomalies:
-        reason = f"the response carried no usage: {', '.join(anomalies)}"
+    elif of_response := [code for code in anomalies if not code.endswith(codes.ARGUMENT_UNUSABLE)]:
+        reason = f"the response carried no usage: {', '.join(of_response)}"
     else:
         reason = "the response carried no usage"
     return Price(PriceStatus.NO_USAGE, reason=reason)

@@ -291,6 +291,18 @@ def without_user(uri: str) -> str:
     return parts._replace(netloc=host).geturl()
 
 
+ERROR_CHARS_MAX = 300
+
+
+def shortened(text: str) -> str:
+    """At most `ERROR_CHARS_MAX` characters, cut behind a sentence or a word, with a sign where it is cut."""
+    if len(text) <= ERROR_CHARS_MAX:
+        return text
+    kept = text[: ERROR_CHARS_MAX - 2]
+    sentence, end, _ = kept.rpartition(". ")
+    return sentence + "." if end else f"{kept.rpartition(' ')[0] or kept} …"
+
+
 @contextmanager
 def mlflow_errors() -> Iterator[None]:
     """Whatever MLflow or its database raises becomes one line of ours."""
@@ -299,7 +311,7 @@ def mlflow_errors() -> Iterator[None]:
     except AgentsObsError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
+        text = shortened(" ".join(str(error).split()))
         if "not a supported" in text or "URI" in type(error).__name__ or "scheme" in text:
             raise ConfigurationError(f"MLflow cannot use this URI: {text}") from error
         raise MLflowUnavailableError(f"MLflow's store does not answer: {text}") from error

@@ -58,6 +58,8 @@ UNKNOWN_SHAPE = "unknown_response_shape"
 UNREADABLE = "unreadable_response"
 NO_RESPONSE = "no_response"
 
+ARGUMENT_UNUSABLE = "_unusable"
+"""How the codes end that are about an argument of `track_call` and not about a response."""
 USAGE_UNKNOWN_CODES = frozenset(
     {
         NEGATIVE_COUNT,

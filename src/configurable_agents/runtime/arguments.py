@@ -68,9 +68,13 @@ def checked_span_id(value: object, *, what: str, minimum: int = 1) -> int:
 
 
 def checked_ending(status: object) -> Status:
-    if isinstance(status, int) and not isinstance(status, bool) and status in ENDINGS:
+    if isinstance(status, str):
+        named = [ending for ending in ENDINGS if ending.label == status]
+        if named:
+            return named[0]
+    elif isinstance(status, int) and not isinstance(status, bool) and status in ENDINGS:
         return Status(status)
-    raise InvalidValueError(f"status must be Status.OK, ERROR or CANCELLED, not {status!r}")
+    raise InvalidValueError(f'status must be "ok", "error" or "cancelled", or a Status, not {status!r}')
 
 
 @dataclass(slots=True)
