@@ -11,7 +11,7 @@ from harness.site import Site
 
 from configurable_agents.client.segments import list_segments
 from configurable_agents.client.spool_reader import check_end, read_chunks
-from configurable_agents.wire.decode import decode_batch
+from configurable_agents.wire.batches import decode_batch
 from configurable_agents.wire.frames import batch_of_frames
 
 pytestmark = pytest.mark.acceptance
