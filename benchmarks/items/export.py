@@ -19,7 +19,7 @@ from measuring.figures import Result, Series, Size, at_least, ratio
 TITLE = "Export to MLflow"
 
 WHY = (
-    "the worker takes as much time of the processor as the loop: a fifth less for points, because it keeps"
+    "the worker takes a tenth more of the processor than the loop: a fifth less for points, because it keeps"
     " MLflow's modules out of garbage collection and writes a node's points together, and a fifth of its own"
     " for the ends of runs, which the loop does not have (pictures of runs: a seventh, 15 µs an execution)."
     " Between pages it waits for the daemon to save how far MLflow has got"
