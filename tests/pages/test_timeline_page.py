@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from tests.pages.conftest import MS, T0, call
 
 from configurable_agents.runtime.timeline_page import timeline_page
 
@@ -123,6 +124,43 @@ def test_nodes_and_costs_are_listed_and_unknown_costs_are_said_to_be_missing(ope
     costs = [row.locator("td").last.inner_text() for row in table.locator("tr").all()[1:]]
     assert (costs[0], UNKNOWN in costs) == ("$0.0200", True), "sorted by amount, unknown is not zero"
     assert first == "</script><script>boom()</script>"
+
+
+def test_bars_are_as_long_as_their_amounts_whatever_stands_beside_them(opened, small):
+    """Half a cent with a `+` has a longer label than a whole one without."""
+    calls = (
+        call(1, "a", "a-provider-with-a-long-name", 7_700_000),
+        call(1, "b", "openai", 3_850_000),
+        call(1, "b", "openai", 0, known=False),
+        call(1, "c", "ollama", 0),
+    )
+    page = opened(replace(small, calls=calls)).page
+    for chart in ("#costs", "#providers"):
+        rows = page.locator(f"{chart} .amount").all()
+        widths = [row.locator("i").bounding_box()["width"] for row in rows[:2]]
+        assert widths[0] == pytest.approx(2 * widths[1], abs=1)
+        shown = [row.locator("span").last.inner_text() for row in rows]
+        assert shown == ["$0.0077", "$0.0039 +", "$0.0000"], "with the same decimals, and what was free too"
+
+
+def test_calls_without_usage_are_told_from_calls_without_a_price(opened, small):
+    run = replace(small.run, unpriced_calls=7, no_usage_calls=5, llm_calls=9)
+    facts = opened(replace(small, run=run)).page.locator("#facts").inner_text()
+    assert "$0.0300 + 2 unpriced + 5 without usage" in facts
+    assert "12,345 +" in facts
+    silent = replace(small.run, total_cost_nanos=0, total_tokens=0, unpriced_calls=3, no_usage_calls=3)
+    facts = opened(replace(small, run=silent)).page.locator("#facts").inner_text().splitlines()
+    assert f"{UNKNOWN} + 3 without usage" in facts
+    assert UNKNOWN in facts
+
+
+def test_what_lies_between_nodes_is_told(opened, small):
+    idle = replace(small, spans=small.spans[:1])
+    said = opened(idle).page.locator("#advice").inner_text()
+    assert said == "90.0 % of the wall is between nodes: the workflow's own code, or waiting."
+    asked = (call(0, "", "openai", 1)._replace(duration_ns=900 * MS, started_unix_ns=T0 + 100 * MS),)
+    said = opened(replace(idle, calls=asked)).page.locator("#advice").inner_text()
+    assert said == "90.0 % of the wall is between nodes: mostly model calls that were made in no node."
 
 
 def test_what_is_not_known_to_cost_anything_has_no_bar(opened, small):

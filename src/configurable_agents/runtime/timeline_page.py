@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from configurable_agents.observability.known_cost import NO_COST, KnownCost, cost_of_run
+from configurable_agents.observability.known_cost import NO_COST, KnownCost, cost_of_run, tokens_of_run
 from configurable_agents.runtime.profile_report import percent
 from configurable_agents.runtime.self_time import node_profiles
 from configurable_agents.runtime.slack import node_slacks
@@ -33,7 +33,7 @@ def timeline_page(timeline: Timeline, *, rows_max: int = PAGE_ROWS_MAX) -> str:
 
 
 def page_data(timeline: Timeline, *, rows_max: int = PAGE_ROWS_MAX) -> dict[str, Any]:
-    """Times in ms since the start of the run, money in dollars."""
+    """Times in ms since the start of the run, money in nano-dollars."""
     found = waterfall(timeline, rows_max=rows_max)
     schedule = found.schedule
     run = timeline.run
@@ -48,10 +48,11 @@ def page_data(timeline: Timeline, *, rows_max: int = PAGE_ROWS_MAX) -> dict[str,
         "started_ms": schedule.started_ns // 1_000_000,
         "wall_ms": schedule.wall_ns / 1e6,
         "between_ms": found.path.between_ns / 1e6,
-        "cost_usd": cost_of_run(run).usd,
-        "unpriced_calls": run.unpriced_calls,
+        "cost_nanos": cost_of_run(run).known_nanos,
+        "unpriced_calls": run.unpriced_calls - run.no_usage_calls,
+        "no_usage_calls": run.no_usage_calls,
         "llm_calls": run.llm_calls,
-        "tokens": run.total_tokens,
+        "tokens": tokens_of_run(run).known,
         "left_out": found.left_out,
         "cut": timeline.cut,
         "names": list(names),
@@ -109,11 +110,11 @@ def _nodes(timeline: Timeline, found: Waterfall, slack_ns: dict[str, int]) -> li
 
 
 def _costs(sums: Mapping[str, KnownCost]) -> list[list[Any]]:
-    """Most expensive first; without what is known to have cost nothing."""
+    """Most expensive first; what was free has cost nothing and is there too."""
     ordered = sorted(sums.items(), key=lambda item: (-item[1].nanos, item[0]))
-    return [[name, *_cost(cost)] for name, cost in ordered if cost.nanos or not cost.is_complete]
+    return [[name, *_cost(cost)] for name, cost in ordered]
 
 
 def _cost(known: KnownCost) -> list[Any]:
-    """Dollars, `None` where nothing is known; the calls that are not in them."""
-    return [known.usd, known.unknown_calls]
+    """Nano-dollars, `None` where nothing is known; the calls that are not in them."""
+    return [known.known_nanos, known.unknown_calls]
