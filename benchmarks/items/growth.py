@@ -34,10 +34,10 @@ TURNS = {Size.TINY: 1, Size.NORMAL: 2, Size.LONG: 3}
 EVENTS_PER_RUN = 1_000
 REPORTS = 30
 GREW_WITH_RUNS = (
-    "the events of a commit are then each of another run and node, and each has its run's row and its node's"
-    " totals written: 5 µs more of SQLite and of Python. And with 10,000 runs each has six events, so that"
-    " making a run and its analyzer counts too. Totals that are written once in several commits would do it,"
-    " at the price of counting again after a crash"
+    "the events of a batch have nothing in common then: they are read one by one, and each has its run's row"
+    " and its node's totals written. And with 10,000 runs each has six events, so that making a run and its"
+    " analyzer counts too. Totals that are written once in several commits would do it, at the price of"
+    " counting again after a crash"
 )
 GREW_WITH_PRODUCERS = (
     "with more producers each batch costs a connection's turn of the event loop and its own row"

@@ -1,6 +1,6 @@
 """Ordinary finished executions (see `wire.ordinary`) in columns: taken apart, and added up, many at once.
 
-Without numpy there are none: every event is then read by itself, which takes five times as long.
+Without numpy there are none: every event is then read by itself.
 """
 
 from __future__ import annotations
