@@ -59,4 +59,7 @@ class _Others:
                 self._messages = ()
         if not self._messages:
             return [decode_event(body) for body in self._bodies[start:end]]
-        return [event_from_message(message) for message in self._messages[start:end]]
+        messages = self._messages
+        if end - start < len(messages):  # else one is made after the other, which is faster than a slice
+            messages = messages[start:end]
+        return [event_from_message(message) for message in messages]

@@ -222,14 +222,15 @@ def one_by_one(part: Sequence[E] | ExecutionBlock) -> Sequence[E]:
     return part.executions() if isinstance(part, ExecutionBlock) else part  # type: ignore[return-value]
 
 
+_first_byte_of = itemgetter(slice(1))
 _beginning_of = itemgetter(slice(None, -FIGURES.size))
 _end_of = itemgetter(slice(-FIGURES.size, None))
 
 
 def find_blocks(bodies: Sequence[bytes]) -> list[tuple[int, ExecutionBlock]]:
     """The blocks among encoded events, each with its place. Others may be ordinary as well."""
-    if np is None or len(bodies) < BLOCK_EVENTS_MIN:
-        return []
+    if np is None or _FIRST_BYTE * BLOCK_EVENTS_MIN not in b"".join(map(_first_byte_of, bodies)):
+        return []  # as it is where calls to models stand between executions
     beginnings = list(map(_beginning_of, bodies))
     numbers = {beginning: number for number, beginning in enumerate(dict.fromkeys(beginnings))}
     if len(numbers) * EVENTS_PER_ATTEMPT_MIN > len(bodies):
