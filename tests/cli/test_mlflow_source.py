@@ -117,5 +117,10 @@ def test_a_profile_says_that_mlflow_holds_some_executions_only(tmp_path):
     assert [(node["node_id"], node["total_duration_ms"]) for node in report["nodes"]] == [("draft", 300.0)]
     assert "MLflow holds only some of the executions of 1 run" in found.stderr
     client.delete_tag(run_id, TAG_THINNED)
+    other = client.create_run(experiment).info.run_id
+    found = CliRunner().invoke(app, ["profile-report", "--mlflow-uri", uri, "-e", "long", "--json"])
+    assert json.loads(found.stdout)["run_count"] == 1
+    assert "MLflow holds no node of 1 further run, not counted here" in found.stderr
+    client.delete_run(other)
     found = CliRunner().invoke(app, ["profile-report", "--mlflow-uri", uri, "-e", "long", "--json"])
     assert (json.loads(found.stdout)["nodes"], found.stderr) == (report["nodes"], "")

@@ -7,6 +7,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from configurable_agents.cli import figures
 from configurable_agents.cli.figures import UNKNOWN
 from configurable_agents.cli.render.cost import cost_report
 from configurable_agents.cli.render.nothing import nothing_found
@@ -16,7 +17,7 @@ from configurable_agents.cli.render.runs import distinct_length, runs_list
 from configurable_agents.cli.render.status import daemon_status
 from configurable_agents.client.reports import Scope
 from configurable_agents.observability.cost_estimator import CostEstimator
-from configurable_agents.observability.cost_summary import CostSummary, ModelCost
+from configurable_agents.observability.cost_summary import CallTotals, CostSummary, ModelCost
 from configurable_agents.observability.receipts import PriceEntry, Receipt
 from configurable_agents.runtime.profile_report import NodeProfile, ProfileReport
 from configurable_agents.telemetry import OTHER_NAME, LlmCall, Usage
@@ -265,3 +266,17 @@ def test_the_status_says_what_is_stuck_and_why(samples):
     assert "another program holds the ledger" in shown
     assert "spools" not in shown
     assert "18 pending (1.8 kB, the oldest for 12.0 s)" in shown
+
+
+def test_a_call_without_a_model_shows_a_dash_for_its_name():
+    nameless = CostSummary.of([ModelCost("openai", "", CallTotals(1, no_usage_calls=1))])
+    lines = text_of(cost_report(nameless, width=100), 100).splitlines()
+    (provider,) = (index for index, line in enumerate(lines) if "openai" in line)
+    assert lines[provider + 1].split()[:2] == [figures.UNKNOWN, "1"]
+    assert figures.name("") == figures.UNKNOWN
+    assert "\x1b" not in figures.name("gpt-4o\x1b[2J")
+
+
+def test_the_status_says_what_is_acknowledged_and_not_committed(samples):
+    text = text_of(daemon_status(samples.status), 160)
+    assert "1,000 since the start, with what is not kept: nodes announced, repeats and refused ones" in text

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from configurable_agents.cli import figures, sources, terminal
-from configurable_agents.cli.escape import printable
 from configurable_agents.cli.options import JsonOption
 from configurable_agents.cli.scoped import scoped
 from configurable_agents.client.home import Home
@@ -58,7 +57,7 @@ def page(report: CacheReport, width: int) -> Iterator[RenderableType]:
 
     def row(names: tuple[str, str], use: CacheUse, *, total: bool = False) -> Row:
         texts = (
-            *(printable(name) or figures.UNKNOWN for name in names),
+            *(figures.name(name) for name in names),
             figures.count(use.calls),
             figures.count(use.read_tokens),
             figures.count(use.written_tokens),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from configurable_agents.cli.escape import printable
 from configurable_agents.observability import known_cost
 from configurable_agents.observability.cost_summary import rounded_usd
 from configurable_agents.observability.known_cost import LOWER_BOUND_SIGN, KnownCost, KnownTokens
@@ -70,6 +71,11 @@ def age(seconds: int) -> str:
 
 def count(number: int) -> str:
     return f"{number:,}"
+
+
+def name(text: str) -> str:
+    """As it may be printed; a dash for what has none, such as a call whose model is not known."""
+    return printable(text) or UNKNOWN
 
 
 def size(number_bytes: int) -> str:

@@ -77,7 +77,7 @@ def page(report: RepricingReport, width: int) -> Iterator[RenderableType]:
     def cells(names: tuple[str, str], changed: int, *both: CallTotals) -> Row:
         texts = [figures.cost(each.cost, decimals) for each in both]
         calls = figures.count(both[0].calls)
-        return Row(tuple(map(Cell, (*map(printable, names), calls, figures.count(changed), *texts))))
+        return Row(tuple(map(Cell, (*map(figures.name, names), calls, figures.count(changed), *texts))))
 
     rows = [cells((e.provider, e.model), e.changed_calls, e.before, e.after) for e in report.models]
     yield table(columns, rows, width=width)

@@ -71,6 +71,11 @@ def mlflow_profile(mlflow_uri: str, experiment: str) -> ProfileReport:
             f"MLflow holds only some of the executions of {plural(found.partial_runs, 'run')}: times and"
             " calls are of those; without --mlflow-uri the daemon knows them all"
         )
+    if found.nodeless_runs and found.run_count:
+        terminal.write_note(
+            f"MLflow holds no node of {plural(found.nodeless_runs, 'further run')}, not counted here;"
+            " without --mlflow-uri the daemon counts them all"
+        )
     nodes = [node_profile(node_id, durations) for node_id, durations in found.durations_ms.items()]
     return ProfileReport(nodes=sorted_profiles(nodes), experiment=experiment, run_count=found.run_count)
 

@@ -588,6 +588,8 @@ class ExperimentDurations(NamedTuple):
     """Runs with at least one node."""
     partial_runs: int = 0
     """Of these, runs of which not all executions are here: MLflow was given some only, or has too many."""
+    nodeless_runs: int = 0
+    """Further runs, of which MLflow has no node."""
 
 
 def read_experiment_durations(experiment_name: str, mlflow_uri: str | None = None) -> ExperimentDurations:
@@ -596,17 +598,18 @@ def read_experiment_durations(experiment_name: str, mlflow_uri: str | None = Non
     Asks once per run and node. At most `HISTORY_POINTS_MAX` points of a node in a run are read.
     """
     durations: dict[str, list[float]] = {}
-    run_count = partial_runs = 0
+    run_count = partial_runs = nodeless_runs = 0
     with mlflow_errors():
         client = open_client(mlflow_uri)
         for run in _runs(client, _experiment_id(client, experiment_name)):
             found = _node_durations(client, run)
             run_count += bool(found)
+            nodeless_runs += not found
             is_cut = any(len(values) >= HISTORY_POINTS_MAX for values in found.values())
             partial_runs += bool(found) and (is_cut or names.TAG_THINNED in run.data.tags)
             for node, values in found.items():
                 durations.setdefault(node, []).extend(values)
-    return ExperimentDurations(durations, run_count, partial_runs)
+    return ExperimentDurations(durations, run_count, partial_runs, nodeless_runs)
 
 
 def _node_durations(client: Any, run: Any) -> dict[str, list[float]]:

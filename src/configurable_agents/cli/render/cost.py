@@ -64,10 +64,10 @@ def rows(summary: CostSummary, *, classes_known: bool) -> Iterator[Row]:
     for provider, totals in summary.by_provider().items():
         costliest = provider == summary.most_expensive_provider
         sign = COSTLIEST_SIGN if costliest else ""
-        name = Cell(printable(provider))
+        name = Cell(figures.name(provider))
         yield Row(line.cells(sign, name, totals), style=NOTABLE_STYLE if costliest else "bold")
         for entry in summary.models_of(provider):
-            model = Cell(printable(entry.model), indent=MODEL_INDENT_CELLS)
+            model = Cell(figures.name(entry.model), indent=MODEL_INDENT_CELLS)
             yield Row(line.cells("", model, entry.totals, bar_style=QUIET_STYLE))
     *total, _no_bar = line.cells("", Cell("Total"), summary.totals)
     yield Row((*total, Cell("")), style="bold", total=True)

@@ -47,7 +47,7 @@ def rows(grouped: GroupedCosts) -> Iterator[Row]:
     for names, group in named_groups(grouped):
         yield Row(
             (
-                *(Cell(printable(name) or figures.UNKNOWN) for name in names),
+                *(Cell(figures.name(name)) for name in names),
                 *line.cells(group.totals, group.wasted),
             )
         )

@@ -235,7 +235,7 @@ def model_table(report: ProfileReport, *, width: int) -> Iterator[RenderableType
 def model_cells(model: ModelProfile) -> tuple[Cell, ...]:
     speed = model.output_tokens_per_s
     return (
-        Cell(printable(f"{model.provider}/{model.model}")),
+        Cell(f"{figures.name(model.provider)}/{figures.name(model.model)}"),
         Cell(figures.count(model.calls)),
         Cell(figures.duration_if_known(model.p50_ns)),
         Cell(figures.duration_if_known(model.p95_ns)),

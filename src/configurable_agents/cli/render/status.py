@@ -20,6 +20,9 @@ from configurable_agents.wire.report_records import StorageStatus
 
 EXPORTER_STYLES = {"retrying": NOTABLE_STYLE, "stopped": ALARMING_STYLE}
 
+ALSO_ACKNOWLEDGED = "with what is not kept: nodes announced, repeats and refused ones"
+"""A node that runs for long is announced, so that it can be shown; only its end is committed."""
+
 
 class Fact(NamedTuple):
     name: str
@@ -46,7 +49,7 @@ def daemon_facts(status: DaemonStatus) -> Iterator[Fact]:
     yield Fact("producers", f"{status.producers_connected:,} connected")
     yield Fact("events", f"{status.events_committed:,} committed, {pending(status)}")
     yield balance(status)
-    yield Fact("acknowledged", f"{status.events_acknowledged:,} since the start")
+    yield Fact("acknowledged", f"{status.events_acknowledged:,} since the start, {ALSO_ACKNOWLEDGED}")
     if status.commit_p50_ns is not None and status.commit_p99_ns is not None:
         p50, p99 = figures.duration(status.commit_p50_ns), figures.duration(status.commit_p99_ns)
         yield Fact("commits", f"p50 {p50}, p99 {p99}")
