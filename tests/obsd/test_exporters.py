@@ -272,8 +272,15 @@ def finished_runs(home: Home) -> list[str]:
 
 
 def test_a_real_worker_that_is_killed_is_replaced_and_everything_is_exported_once(
-    home: Home, start: Any, events: Any, eventually: Callable[..., None]
+    home: Home,
+    start: Any,
+    events: Any,
+    eventually: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    (tmp_path / "sqlalchemy.py").write_text("raise ImportError('a stray module where the user stands')")
+    monkeypatch.chdir(tmp_path)
     daemon = start(mlflow=True)
     emitter = Emitter(home)
     for event in events.whole_run(nodes=4):

@@ -225,13 +225,13 @@ class Daemon:
                 self._telemetry.stop_reading()
                 self._timelines.stop_watching()
                 await server.stop(STOP_GRACE_S)
+                self._home.socket.unlink(missing_ok=True)  # now: later it may be another daemon's
                 if not self._stop.has_failed:
                     await self._keeper.finish()
                     await self._exporter.finish()
                 tasks.cancel_scope.cancel()
             self._intake.close()
         await self._readers.leave()
-        self._home.socket.unlink(missing_ok=True)
         _log.info("stopped")
 
     def _commit(self, batches: Sequence[Batch]) -> Committed:

@@ -227,7 +227,14 @@ class _Worker:
 async def _worker(home: Home, tracking_uri: str) -> AsyncIterator[_Worker]:
     """A worker process. Leaving kills it, whatever it is doing."""
     process = await anyio.open_process(
-        [sys.executable, "-m", "configurable_agents.obsd.exporters.mlflow", str(home.folder), tracking_uri],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "configurable_agents.obsd.exporters.mlflow",
+            str(home.folder),
+            tracking_uri,
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=None,
