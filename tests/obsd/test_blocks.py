@@ -44,7 +44,7 @@ T0 = 1_795_336_467_000_000_000
 PRODUCERS = (bytes(16), bytes(15) + b"\1")
 PURGED, CURSED = "purged", "cursed"
 BLOCK = 4
-NEVER = 10**9
+NEVER = 10_000
 
 run_ids = st.sampled_from([*["run"] * 8, *["other"] * 4, "third", PURGED])
 node_ids = st.sampled_from([*["draft"] * 12, *["review"] * 6, "plan", "send", "naïve", CURSED, OTHER_NAME])
