@@ -37,8 +37,8 @@ class Figures:
 def write_figures(figures: Figures, document: Path = DOCUMENT) -> None:
     """Puts the row of an item in the place of its last one."""
     before, rest = document.read_text(encoding="utf-8").split(BEGIN)
-    table, after = rest.split(END)
-    rows = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
+    written, after = rest.split(END)
+    rows = {line.split("`")[1]: line for line in written.splitlines() if line.startswith("| `")}
     rows[figures.item] = figures.row()
     lines = "\n".join(table(rows.values()))
     document.write_text(f"{before}{BEGIN}\n{lines}\n{END}{after}", encoding="utf-8")
