@@ -31,6 +31,8 @@ EVENTS_OF_A_RUN = 200
 BATCH_EVENTS_MAX = 50
 AGAIN_EVERY = 10
 """One batch in so many goes out twice, the second time beginning earlier."""
+AHEAD_EVENTS_MAX = 5_000
+"""Sent and not acknowledged. gRPC alone would take megabytes ahead, more than a tiny disk has room for."""
 RETRY_S = 0.05
 
 
@@ -47,6 +49,8 @@ class Client:
         self._acknowledged = 0
         self._told = False
         self._ended = threading.Event()
+        self._news = threading.Condition()
+        """Something was acknowledged, or the stream has ended."""
         self._making = threading.Lock()
         """The generator of a stream that has ended may still be at it when the next one begins."""
 
@@ -60,12 +64,16 @@ class Client:
             except RpcError:
                 time.sleep(RETRY_S)
             finally:
-                self._ended.set()
+                with self._news:
+                    self._ended.set()
+                    self._news.notify_all()
 
     def _acknowledge(self, position: int) -> None:
         if position > self._acknowledged:
-            self._acknowledged = position
             self._journal.acknowledged(position)
+            with self._news:
+                self._acknowledged = position
+                self._news.notify_all()
 
     def _batches(self) -> Iterator[bytes]:
         at, ended = self._acknowledged, self._ended
@@ -77,9 +85,14 @@ class Client:
                 yield self._batch(max(0, at - self._chances.randint(0, 3 * BATCH_EVENTS_MAX)), at + count)
             at += count
             time.sleep(self._pause_s * count)
+            self._wait_until_near(at, ended)
         if not ended.is_set():
             for start in range(at, len(self._frames), BATCH_EVENTS_MAX):
                 yield self._batch(start, min(start + BATCH_EVENTS_MAX, len(self._frames)))
+
+    def _wait_until_near(self, at: int, ended: threading.Event) -> None:
+        with self._news:
+            self._news.wait_for(lambda: ended.is_set() or at - self._acknowledged <= AHEAD_EVENTS_MAX)
 
     def _batch(self, start: int, end: int) -> bytes:
         return batch_of_frames(self._producer_id, start, b"".join(self._frames[start:end]))
