@@ -22,7 +22,7 @@ from configurable_agents.client.reports import ReportClient, Scope
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
-WIDTH_CELLS = 100
+WIDTH_CELLS = 104
 
 THEME = TerminalTheme(
     (24, 26, 31),
