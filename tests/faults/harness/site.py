@@ -156,9 +156,9 @@ class Site:
         process.stdin.close()
         process.stdin = None
 
-    def finish(self, process: subprocess.Popen[str]) -> str:
+    def finish(self, process: subprocess.Popen[str], *, within_s: float = DEADLINE_S) -> str:
         """Tells a client to come to its end, which must be a good one. Returns what it printed."""
-        out, err = process.communicate(timeout=DEADLINE_S)  # closing its standard input tells it
+        out, err = process.communicate(timeout=within_s)  # closing its standard input tells it
         assert process.returncode == 0, err
         return out
 
