@@ -3,7 +3,7 @@
 Ratios only, so that it means the same on any machine: each figure is divided by a yardstick measured in
 the same turn (a bare system call with a checksum, SQLite's `executemany`, an interpreter that does next to
 nothing), and CPU time rather than the clock where it can be had.
-The bounds, in `guard.json`, lie a fifth to a third above what was measured when they were set; a change that
+The bounds, in `guard.json`, lie a fifth to a half above what was measured when they were set; a change that
 makes something better should lower them: `python benchmarks/guard.py --set`.
 """
 
